@@ -1,0 +1,469 @@
+//! The driver on epoll: edge-triggered, each socket armed once for its whole life.
+//!
+//! Costs of one small message, in and out: one `epoll_wait` for the whole turn, one `recv`,
+//! one `send`. An idle socket costs one entry of 16 bytes here, and no buffer: what is
+//! received lies in one scratch of the driver's.
+//!
+//! ```text
+//!  epoll_wait ─▶ events ─┬─ EPOLLOUT and a batch is under way ─▶ writev the rest ─▶ Sent
+//!                        └─ EPOLLIN, HUP, ERR ─▶ recv ─▶ Received / Filled / Ended / Gone
+//!  the buffer came back full ─▶ `again`: received from in the next turn, without an event
+//! ```
+//!
+//! A `recv` that returns less than was asked for has emptied the socket (epoll(7)), so the
+//! next edge is certain and no second `recv` is needed to see `EAGAIN`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use crate::driver::Handle;
+use crate::waker::Ring;
+use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Waker};
+
+mod accept;
+mod link;
+mod send;
+
+use link::{Entry, Flags};
+
+/// One scratch for each driver, so that a quiet connection holds no buffer.
+pub const SCRATCH_SIZE: usize = 64 * 1024;
+
+/// How many events one turn takes from the kernel.
+const EVENTS_MAX: usize = 256;
+
+/// How many peers one turn accepts, so that a storm of connects does not starve the others.
+const ACCEPTS_MAX: usize = 64;
+
+/// The stream has an end, or has broken.
+const ENDING: EventFlags = EventFlags::RDHUP
+    .union(EventFlags::HUP)
+    .union(EventFlags::ERR);
+
+/// The event of the listener; sockets have 32-bit numbers.
+const TOKEN_LISTENER: u64 = u64::MAX;
+/// The event of the doorbell.
+const TOKEN_WAKER: u64 = u64::MAX - 1;
+
+/// A [`Driver`] on epoll.
+pub struct EpollDriver {
+    epoll: OwnedFd,
+    bell: Arc<Bell>,
+    listener: Option<Listener>,
+    /// Accept in this turn: so many more.
+    accepts_left: usize,
+    /// By socket number.
+    entries: Vec<Entry>,
+    scratch: Box<[u8]>,
+    events: Vec<epoll::Event>,
+    /// Invariant: `event_index <= events.len()`; those before it have been dealt with.
+    event_index: usize,
+    /// Sockets that may hold more bytes, and give no new edge for them.
+    again: VecDeque<Socket>,
+    /// How many of `again` belong to this turn.
+    again_left: usize,
+    /// Completions that are known already, such as a send that failed at once.
+    known: VecDeque<Completion<'static>>,
+}
+
+/// A completion whose bytes, if any, still lie in the scratch.
+enum Step {
+    Received(Socket, usize),
+    Other(Completion<'static>),
+}
+
+#[derive(Debug)]
+struct Bell(OwnedFd);
+
+impl Ring for Arc<Bell> {
+    fn ring(&self) {
+        // The counter can only overflow after 2^64 rings, and a full counter rings as well.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl EpollDriver {
+    /// A driver with this listener, or with none for a driver that only connects.
+    ///
+    /// Peers are accepted after the first [`Op::Listen`].
+    ///
+    /// # Errors
+    /// When the process has no descriptors left for the epoll instance and the doorbell.
+    pub fn new(listener: Option<Listener>) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: each ring is an edge, so the counter never has to be read.
+        let edge = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &bell, EventData::new_u64(TOKEN_WAKER), edge)?;
+        if let Some(listener) = &listener {
+            let data = EventData::new_u64(TOKEN_LISTENER);
+            epoll::add(&epoll, &listener.fd, data, EventFlags::empty())?;
+        }
+        Ok(Self {
+            epoll,
+            bell: Arc::new(Bell(bell)),
+            listener,
+            accepts_left: 0,
+            entries: Vec::new(),
+            scratch: vec![0; SCRATCH_SIZE].into_boxed_slice(),
+            events: Vec::with_capacity(EVENTS_MAX),
+            event_index: 0,
+            again: VecDeque::new(),
+            again_left: 0,
+            known: VecDeque::new(),
+        })
+    }
+
+    /// Makes room for so many sockets. Memory that is never touched is never resident.
+    pub fn reserve(&mut self, socket_count: usize) {
+        self.entries
+            .reserve_exact(socket_count.saturating_sub(self.entries.len()));
+    }
+
+    fn entry(&mut self, socket: Socket) -> &mut Entry {
+        &mut self.entries[socket.0 as usize]
+    }
+
+    /// Puts a descriptor under its number and arms it, once, for everything.
+    fn arm(&mut self, socket: Socket, fd: OwnedFd, flags: Flags) {
+        let index = socket.0 as usize;
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, Entry::default);
+        }
+        assert!(!self.entries[index].is_open(), "socket {index} is in use");
+        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let data = EventData::new_u64(u64::from(socket.0));
+        let added = epoll::add(&self.epoll, &fd, data, interest);
+        self.entries[index] = Entry::new(fd, flags);
+        if let Err(error) = added {
+            // ENOSPC: fs.epoll.max_user_watches. The peer cannot be served.
+            self.lose(socket, error);
+        }
+    }
+
+    /// Reports the peer as gone, once.
+    fn lose(&mut self, socket: Socket, error: Errno) {
+        if let Some(completion) = self.gone(socket, error) {
+            self.known.push_back(completion);
+        }
+    }
+
+    fn gone(&mut self, socket: Socket, error: Errno) -> Option<Completion<'static>> {
+        let entry = self.entry(socket);
+        if entry.flags.contains(Flags::GONE) {
+            return None;
+        }
+        entry.flags.insert(Flags::GONE);
+        entry.extra = None;
+        Some(Completion::Gone {
+            socket,
+            error: error.into(),
+        })
+    }
+
+    fn connect(&mut self, socket: Socket, to: SocketAddr, from: Option<SocketAddr>) {
+        match link::connect(to, from) {
+            Ok(fd) => self.arm(socket, fd, Flags::CONNECTING),
+            Err(error) => {
+                let index = socket.0 as usize;
+                if index >= self.entries.len() {
+                    self.entries.resize_with(index + 1, Entry::default);
+                }
+                self.entries[index].flags = Flags::GONE;
+                self.known.push_back(Completion::Gone { socket, error });
+            }
+        }
+    }
+
+    fn receive_into(&mut self, socket: Socket, buffer: Vec<u8>, size: usize) {
+        assert!(
+            buffer.capacity() - buffer.len() >= size && size > 0,
+            "no room in the buffer"
+        );
+        let entry = self.entry(socket);
+        entry.extra_mut().direct = Some((buffer, size));
+    }
+
+    fn resume(&mut self, socket: Socket) {
+        let entry = self.entry(socket);
+        entry.flags.remove(Flags::PAUSED);
+        if entry.flags.contains(Flags::UNREAD) {
+            entry.flags.remove(Flags::UNREAD);
+            self.receive_again(socket);
+        }
+    }
+
+    fn receive_again(&mut self, socket: Socket) {
+        let entry = self.entry(socket);
+        if !entry.flags.contains(Flags::AGAIN) {
+            entry.flags.insert(Flags::AGAIN);
+            self.again.push_back(socket);
+        }
+    }
+
+    fn close(&mut self, socket: Socket, reset: bool) {
+        let entry = self.entry(socket);
+        if reset && let Some(fd) = &entry.fd {
+            // A failure leaves an ordinary close, which is all that can be done.
+            let _ = rustix::net::sockopt::set_socket_linger(fd, Some(Duration::ZERO));
+        }
+        // The number may be used again at once, but `again` may still hold it; the new
+        // socket then gets one receive too many, which finds nothing.
+        let again = entry.flags & Flags::AGAIN;
+        *entry = Entry::default();
+        entry.flags = again;
+        self.known
+            .retain(|completion| link::socket_of(completion) != Some(socket));
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        if let Some(completion) = self.known.pop_front() {
+            return Some(Step::Other(completion));
+        }
+        while let Some(&event) = self.events.get(self.event_index) {
+            let flags = event.flags;
+            match event.data.u64() {
+                TOKEN_WAKER => {}
+                TOKEN_LISTENER => {
+                    if let Some(completion) = self.accept() {
+                        return Some(Step::Other(completion));
+                    }
+                }
+                token => {
+                    let socket = Socket(u32::try_from(token).expect("sockets have 32 bits"));
+                    if flags.contains(EventFlags::OUT) && self.entry(socket).awaits_room() {
+                        // The rest of the event is looked at in the next step.
+                        self.events[self.event_index].flags = flags - EventFlags::OUT;
+                        if let Some(completion) = self.on_writable(socket) {
+                            return Some(Step::Other(completion));
+                        }
+                    }
+                    self.event_index += 1;
+                    let flags = flags - EventFlags::OUT;
+                    let entry = self.entry(socket);
+                    if flags.intersects(ENDING) {
+                        entry.flags.insert(Flags::ENDING);
+                    }
+                    // It has its turn below or in the next turn, and gets no two in one.
+                    if entry.flags.contains(Flags::AGAIN) && entry.flags.may_receive() {
+                        continue;
+                    }
+                    if !flags.is_empty()
+                        && let Some(step) = self.on_readable(socket, flags)
+                    {
+                        return Some(step);
+                    }
+                    continue;
+                }
+            }
+            self.event_index += 1;
+        }
+        while self.again_left > 0 {
+            self.again_left -= 1;
+            let socket = self.again.pop_front()?;
+            self.entry(socket).flags.remove(Flags::AGAIN);
+            if let Some(step) = self.on_readable(socket, EventFlags::IN) {
+                return Some(step);
+            }
+        }
+        None
+    }
+
+    fn on_readable(&mut self, socket: Socket, event: EventFlags) -> Option<Step> {
+        let entry = self.entries.get_mut(socket.0 as usize)?;
+        if !entry.flags.may_receive() {
+            if entry.flags.contains(Flags::CONNECTING) {
+                return self.on_connect_failed(socket, event).map(Step::Other);
+            }
+            if entry.flags.contains(Flags::PAUSED) {
+                entry.flags.insert(Flags::UNREAD);
+                if event.contains(EventFlags::ERR) {
+                    return self.on_error(socket).map(Step::Other);
+                }
+            }
+            return None;
+        }
+        let fd = entry.fd.as_ref()?;
+        let direct = entry.extra.as_mut().and_then(|extra| extra.direct.take());
+        if let Some((mut buffer, size)) = direct {
+            let before = buffer.len();
+            let outcome = receive_behind(fd, &mut buffer, size);
+            let full = buffer.len() - before == size;
+            if let Err(Errno::AGAIN) = outcome {
+                self.receive_into(socket, buffer, size);
+                return None;
+            }
+            return match self.received(socket, outcome, full)? {
+                Step::Received(..) => Some(Step::Other(Completion::Filled { socket, buffer })),
+                other @ Step::Other(_) => Some(other),
+            };
+        }
+        let outcome = retry(|| recv(fd, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n));
+        let full = outcome == Ok(self.scratch.len());
+        self.received(socket, outcome, full)
+    }
+
+    /// What a `recv` means, and whether there must be another one.
+    fn received(
+        &mut self,
+        socket: Socket,
+        outcome: Result<usize, Errno>,
+        full: bool,
+    ) -> Option<Step> {
+        match outcome {
+            Ok(0) => {
+                self.entry(socket).flags.insert(Flags::ENDED);
+                Some(Step::Other(Completion::Ended { socket }))
+            }
+            Ok(size) => {
+                // The end of the stream is already known, but comes after these bytes.
+                if full || self.entry(socket).flags.contains(Flags::ENDING) {
+                    self.receive_again(socket);
+                }
+                Some(Step::Received(socket, size))
+            }
+            Err(Errno::AGAIN) => None,
+            Err(error) => self.gone(socket, error).map(Step::Other),
+        }
+    }
+
+    fn on_error(&mut self, socket: Socket) -> Option<Completion<'static>> {
+        let error = self.entry(socket).socket_error()?;
+        self.gone(socket, error)
+    }
+
+    fn on_connect_failed(
+        &mut self,
+        socket: Socket,
+        event: EventFlags,
+    ) -> Option<Completion<'static>> {
+        if event.intersects(EventFlags::ERR | EventFlags::HUP) {
+            self.on_error(socket)
+        } else {
+            None
+        }
+    }
+}
+
+fn receive_behind(fd: &OwnedFd, buffer: &mut Vec<u8>, size: usize) -> Result<usize, Errno> {
+    // The spare capacity may be larger than what was asked for.
+    if buffer.capacity() - buffer.len() == size {
+        return retry(|| recv(fd, spare_capacity(buffer), RecvFlags::empty()).map(|(n, _)| n));
+    }
+    let before = buffer.len();
+    buffer.resize(before + size, 0);
+    let outcome = retry(|| recv(fd, &mut buffer[before..], RecvFlags::empty()).map(|(n, _)| n));
+    buffer.truncate(before + outcome.unwrap_or(0));
+    outcome
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Driver for EpollDriver {
+    fn submit(&mut self, op: Op<'_>) -> Submitted {
+        match op {
+            Op::Listen => self.listen(true),
+            Op::Deafen => self.deafen(),
+            Op::Open { socket, peer } => match peer.handle {
+                Handle::Fd(fd) => self.arm(socket, fd, Flags::empty()),
+                Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
+            },
+            Op::Connect { socket, to, from } => {
+                self.connect(socket, to, from);
+                return Submitted::Pending;
+            }
+            Op::Send { socket, pieces } => return self.send(socket, pieces),
+            Op::ReceiveInto {
+                socket,
+                buffer,
+                size,
+            } => {
+                self.receive_into(socket, buffer, size);
+                return Submitted::Pending;
+            }
+            Op::Pause { socket } => self.entry(socket).flags.insert(Flags::PAUSED),
+            Op::Resume { socket } => self.resume(socket),
+            Op::Shutdown { socket } => self.entry(socket).shutdown(),
+            Op::Close { socket, reset } => self.close(socket, reset),
+        }
+        Submitted::Done
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        if self.event_index < self.events.len() || self.again_left > 0 {
+            // The rest of the turn is still to be reaped, and its edges do not come again.
+            return Ok(());
+        }
+        let busy = !self.known.is_empty() || !self.again.is_empty();
+        let timeout = if busy { Some(Duration::ZERO) } else { timeout };
+        let timeout = timeout.map(|t| {
+            Timespec::try_from(t).unwrap_or(Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            })
+        });
+        self.events.clear();
+        self.event_index = 0;
+        self.accepts_left = ACCEPTS_MAX;
+        self.again_left = self.again.len();
+        match epoll::wait(
+            &self.epoll,
+            spare_capacity(&mut self.events),
+            timeout.as_ref(),
+        ) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn reap(&mut self) -> Option<Completion<'_>> {
+        Some(match self.step()? {
+            Step::Received(socket, size) => Completion::Received {
+                socket,
+                bytes: &mut self.scratch[..size],
+            },
+            Step::Other(completion) => completion,
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(Arc::clone(&self.bell))
+    }
+}
+
+impl fmt::Debug for EpollDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpollDriver")
+            .field("epoll", &self.epoll)
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(
+    size_of::<Entry>() == 16,
+    "there is one for each idle connection"
+);

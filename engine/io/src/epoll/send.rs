@@ -1,0 +1,175 @@
+//! Sending with epoll: at once, in one call, and the rest when there is room.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
+
+use super::link::Flags;
+use super::{EpollDriver, retry};
+use crate::Parcel;
+use crate::driver::{Completion, Piece, Socket, Submitted};
+
+/// How many pieces one system call takes; the kernel's own limit is 1,024 (`UIO_MAXIOV`).
+const SLICES_MAX: usize = 64;
+
+/// The rest of a batch: parcels, and how much of the first has been sent.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    parcels: VecDeque<Parcel>,
+    /// Invariant: less than the length of the first parcel, or 0.
+    sent: usize,
+}
+
+impl Unsent {
+    pub(super) fn is_empty(&self) -> bool {
+        self.parcels.is_empty()
+    }
+
+    /// Keeps what is left of these pieces after `skip` bytes.
+    fn keep(&mut self, pieces: &[Piece<'_>], skip: usize) {
+        let mut skip = skip;
+        for piece in pieces {
+            let size = piece.bytes().len();
+            if skip >= size {
+                skip -= size;
+                continue;
+            }
+            match piece {
+                Piece::Lent(bytes) => self.parcels.push_back(Parcel::copy_of(&bytes[skip..])),
+                Piece::Shared(parcel) => {
+                    debug_assert!(
+                        skip == 0 || self.parcels.is_empty(),
+                        "only the first is cut"
+                    );
+                    if self.parcels.is_empty() {
+                        self.sent = skip;
+                    }
+                    self.parcels.push_back((*parcel).clone());
+                }
+            }
+            skip = 0;
+        }
+    }
+
+    fn advance(&mut self, size: usize) {
+        self.sent += size;
+        while let Some(first) = self.parcels.front()
+            && self.sent >= first.len()
+        {
+            self.sent -= first.len();
+            self.parcels.pop_front();
+        }
+    }
+}
+
+impl EpollDriver {
+    pub(super) fn send(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
+        let entry = &mut self.entries[socket.0 as usize];
+        assert!(
+            entry.extra.as_ref().is_none_or(|e| e.unsent.is_empty()),
+            "a batch is under way"
+        );
+        let Some(fd) = entry
+            .fd
+            .as_ref()
+            .filter(|_| !entry.flags.contains(Flags::GONE))
+        else {
+            // That it is gone has been said, or will be.
+            return Submitted::Pending;
+        };
+        let mut rest = pieces;
+        loop {
+            let some = &rest[..rest.len().min(SLICES_MAX)];
+            let size: usize = some.iter().map(|piece| piece.bytes().len()).sum();
+            match send_pieces(fd, some) {
+                Ok(sent) if sent == size => {
+                    rest = &rest[some.len()..];
+                    if rest.is_empty() {
+                        return Submitted::Done;
+                    }
+                }
+                // Less than all: the kernel's buffer is full, and an edge will tell of room.
+                Ok(sent) => {
+                    entry.extra_mut().unsent.keep(rest, sent);
+                    return Submitted::Pending;
+                }
+                Err(Errno::AGAIN) => {
+                    entry.extra_mut().unsent.keep(rest, 0);
+                    return Submitted::Pending;
+                }
+                Err(error) => {
+                    self.lose(socket, error);
+                    return Submitted::Pending;
+                }
+            }
+        }
+    }
+
+    /// There is room again, or the connect has ended.
+    pub(super) fn on_writable(&mut self, socket: Socket) -> Option<Completion<'static>> {
+        let entry = &mut self.entries[socket.0 as usize];
+        if entry.flags.contains(Flags::GONE) {
+            return None;
+        }
+        if entry.flags.contains(Flags::CONNECTING) {
+            if let Some(error) = entry.socket_error() {
+                return self.gone(socket, error);
+            }
+            entry.flags.remove(Flags::CONNECTING);
+            return Some(Completion::Connected { socket });
+        }
+        let fd = entry.fd.as_ref()?;
+        let extra = entry.extra.as_mut()?;
+        while !extra.unsent.is_empty() {
+            let unsent = &mut extra.unsent;
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut size = 0;
+            let mut count = 0;
+            for parcel in unsent.parcels.iter().take(SLICES_MAX) {
+                let bytes = if count == 0 {
+                    &parcel[unsent.sent..]
+                } else {
+                    &parcel[..]
+                };
+                slices[count] = IoSlice::new(bytes);
+                size += bytes.len();
+                count += 1;
+            }
+            match send_slices(fd, &slices[..count]) {
+                Ok(sent) => {
+                    unsent.advance(sent);
+                    if sent < size {
+                        return None;
+                    }
+                }
+                Err(Errno::AGAIN) => return None,
+                Err(error) => return self.gone(socket, error),
+            }
+        }
+        if extra.direct.is_none() {
+            entry.extra = None;
+        }
+        if entry.flags.contains(Flags::SHUT) {
+            entry.shutdown();
+        }
+        Some(Completion::Sent { socket })
+    }
+}
+
+fn send_pieces(fd: &std::os::fd::OwnedFd, pieces: &[Piece<'_>]) -> Result<usize, Errno> {
+    if let [piece] = pieces {
+        return retry(|| send(fd, piece.bytes(), SendFlags::NOSIGNAL));
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    for (slice, piece) in slices.iter_mut().zip(pieces) {
+        *slice = IoSlice::new(piece.bytes());
+    }
+    send_slices(fd, &slices[..pieces.len()])
+}
+
+fn send_slices(fd: &std::os::fd::OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let mut control = SendAncillaryBuffer::default();
+    retry(|| sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL))
+}

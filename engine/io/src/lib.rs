@@ -1,0 +1,19 @@
+//! The kernel and nothing else: sockets, cores, the clock, the doorbell.
+//!
+//! What the bytes mean is for other crates. Everything a shard asks of the system goes
+//! through one [`Driver`]; there is one on epoll ([`epoll`]) and one made of memory and a
+//! seed ([`sim`]), and both keep the same contract ([`driver`]).
+
+pub mod driver;
+pub mod epoll;
+pub mod files;
+pub mod host;
+pub mod listener;
+pub mod parcel;
+pub mod sim;
+pub mod waker;
+
+pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted};
+pub use listener::Listener;
+pub use parcel::Parcel;
+pub use waker::Waker;

@@ -1,0 +1,274 @@
+//! Laws of the driver itself: listening, connecting, waiting, waking, and fairness.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tidegate_io::{Driver, Op, Piece, Socket, Submitted};
+
+use crate::bytes::assert_arrives;
+use crate::rig::{Remote, Rig};
+use crate::stand::{Stand, pattern};
+
+const LONG: Duration = Duration::from_secs(20);
+
+pub(crate) fn deafen_takes_those_who_wait_and_refuses_the_others<R: Rig>(mut rig: R) {
+    let (driver, address) = rig.driver();
+    let mut stand = Stand::with_driver(rig, driver, address);
+    // They wait in the queue, since nobody asked to accept them.
+    for _ in 0..5 {
+        let remote = stand.rig.connect(address).expect("the queue is open");
+        stand.remotes.push(remote);
+    }
+    stand.settle();
+    assert_eq!(stand.peers.len(), 0, "nobody listens yet");
+    assert_eq!(stand.driver.submit(Op::Deafen), Submitted::Done);
+    // Accepting may fail here too, and then the others are refused.
+    stand.until("all are accepted", |s| {
+        s.peers.len() == 5 || s.refusal_count > 0
+    });
+    stand.settle();
+    let peers: Vec<_> = stand.peers.drain(..).collect();
+    for peer in peers {
+        let address = peer.address;
+        let remote = stand
+            .remotes
+            .iter()
+            .position(|r| r.address() == address)
+            .unwrap();
+        let socket = stand.open_peer(peer);
+        let _ = stand.send(socket, &[Piece::Lent(b"welcome")]);
+        assert_arrives(&mut stand, remote, b"welcome");
+    }
+    if let Some(late) = stand.rig.connect(address) {
+        stand.remotes.push(late);
+        stand.until("it is refused", |s| s.remotes.last().unwrap().is_refused());
+    }
+    stand.finish();
+}
+
+pub(crate) fn listening_starts_with_the_op<R: Rig>(mut rig: R) {
+    let (driver, address) = rig.driver();
+    let mut stand = Stand::with_driver(rig, driver, address);
+    let remote = stand.rig.connect(address).expect("the queue is open");
+    stand.remotes.push(remote);
+    stand.settle();
+    assert_eq!(stand.peers.len(), 0);
+    for _ in 0..2 {
+        // Twice is as good as once.
+        assert_eq!(stand.driver.submit(Op::Listen), Submitted::Done);
+    }
+    stand.until("it is accepted", |s| s.peers.len() == 1);
+    stand.finish();
+}
+
+pub(crate) fn a_storm_of_connects_is_accepted_to_the_last<R: Rig>(rig: R) {
+    const COUNT: usize = 300;
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(COUNT);
+    let mut sockets: Vec<_> = opened.iter().map(|&(socket, _)| socket).collect();
+    sockets.sort_unstable();
+    sockets.dedup();
+    assert_eq!(sockets.len(), COUNT);
+    stand.finish();
+}
+
+pub(crate) fn a_connect_reaches_a_listener<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    for from in [None, Some(stand.address.ip())] {
+        let calling = stand.free_number();
+        let from = from.map(|ip| (ip, 0).into());
+        let to = stand.address;
+        let submitted = stand.driver.submit(Op::Connect {
+            socket: calling,
+            to,
+            from,
+        });
+        assert_eq!(submitted, Submitted::Pending);
+        stand.until("it has connected", |s| s.logs[&calling].connected);
+        stand.until("it is accepted", |s| s.peers.len() == 1);
+        let peer = stand.peers.pop_front().unwrap();
+        assert!(
+            from.is_none_or(|from| peer.address.ip() == from.ip()),
+            "{}",
+            peer.address
+        );
+        let called = stand.open_peer(peer);
+
+        let bytes = pattern(200_000, 1);
+        let _ = stand.send(calling, &[Piece::Lent(&bytes)]);
+        stand.until("all came", |s| s.logs[&called].bytes == bytes);
+        let _ = stand.send(called, &[Piece::Lent(b"an answer")]);
+        stand.until("it came", |s| s.logs[&calling].bytes == b"an answer");
+        stand.until("all is sent", |s| {
+            !s.is_sending(calling) && !s.is_sending(called)
+        });
+        stand.close(calling, false);
+        stand.until("it has ended", |s| s.logs[&called].ended);
+        stand.close(called, false);
+    }
+    stand.finish();
+}
+
+pub(crate) fn a_connect_to_nobody_is_told_as_gone<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    for _ in 0..3 {
+        let to = stand.rig.unused_address();
+        let socket = stand.free_number();
+        let submitted = stand.driver.submit(Op::Connect {
+            socket,
+            to,
+            from: None,
+        });
+        assert_eq!(submitted, Submitted::Pending);
+        stand.until("it is gone", |s| s.logs[&socket].gone.is_some());
+        assert_eq!(stand.logs[&socket].gone, Some(ErrorKind::ConnectionRefused));
+        stand.settle();
+        assert!(!stand.logs[&socket].connected);
+        stand.close(socket, false);
+    }
+    stand.finish();
+}
+
+pub(crate) fn a_connect_can_be_closed_at_once<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    for reset in [false, true] {
+        let socket = stand.free_number();
+        let to = stand.address;
+        let _ = stand.driver.submit(Op::Connect {
+            socket,
+            to,
+            from: None,
+        });
+        stand.close(socket, reset);
+        stand.settle();
+        assert!(stand.logs.is_empty());
+    }
+    stand.finish();
+}
+
+/// The rule itself is asserted by the stand, in every test.
+pub(crate) fn a_flood_from_one_peer_delays_nobody<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(2);
+    let (flooded, flood) = opened[0];
+    let (other, quiet) = opened[1];
+    let bytes = pattern(1 << 20, 1);
+    let mut words = 0;
+    for _ in 0..5_000 {
+        if stand.remotes[flood].unsent_size() < bytes.len() {
+            stand.remotes[flood].send(&bytes);
+        }
+        if stand.logs[&other].bytes.len() == words && stand.logs[&flooded].received_count > 3 {
+            words += 1;
+            stand.remotes[quiet].send(b"!");
+        }
+        // The peer's bytes also come in the middle of a turn.
+        stand.wait(Duration::from_millis(1));
+        while stand.reap() {
+            stand.remotes[flood].poll();
+        }
+        stand.logs.get_mut(&flooded).unwrap().bytes.clear();
+        if words > 20 {
+            break;
+        }
+    }
+    assert!(words > 20, "{words} words came through");
+    stand.close(flooded, true);
+    stand.finish();
+}
+
+pub(crate) fn a_wait_keeps_its_timeout<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    stand.settle();
+    for millis in [0, 1, 50] {
+        let timeout = Duration::from_millis(millis);
+        let start = stand.driver.now();
+        stand.driver.wait(Some(timeout)).unwrap();
+        let waited = stand.driver.now().duration_since(start);
+        assert!(stand.driver.reap().is_none());
+        assert!(waited >= timeout, "{waited:?} is less than {timeout:?}");
+        assert!(
+            waited < timeout + LONG,
+            "{waited:?} is more than {timeout:?}"
+        );
+    }
+    stand.finish();
+}
+
+pub(crate) fn a_ring_before_the_wait_ends_it<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    stand.settle();
+    for rings in [1, 1, 5, 1] {
+        let waker = stand.driver.waker();
+        let ring = move || (0..rings).for_each(|_| waker.wake());
+        std::thread::spawn(ring).join().unwrap();
+        let start = stand.driver.now();
+        stand.driver.wait(Some(LONG)).unwrap();
+        assert!(stand.driver.reap().is_none());
+        assert!(stand.driver.now().duration_since(start) < LONG);
+    }
+    // Rings do not add up: nothing is left of the five.
+    let start = stand.driver.now();
+    let timeout = Duration::from_millis(20);
+    stand.driver.wait(Some(timeout)).unwrap();
+    assert!(stand.driver.now().duration_since(start) >= timeout);
+    stand.finish();
+}
+
+/// Whoever calls `wait` too early gets the rest of the turn, not the next one without it.
+pub(crate) fn a_wait_within_a_turn_loses_nothing<R: Rig>(rig: R) {
+    const COUNT: usize = 20;
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(COUNT);
+    stand.settle();
+    for &(_, remote) in &opened {
+        stand.remotes[remote].send(b"once");
+        stand.remotes[remote].finish();
+    }
+    stand.until("all have ended", |s| {
+        // One completion, then a wait.
+        s.wait(Duration::from_millis(1));
+        s.reap();
+        let mut logs = opened.iter().map(|(socket, _)| &s.logs[socket]);
+        logs.all(|log| log.ended && log.bytes == b"once")
+    });
+    stand.finish();
+}
+
+pub(crate) fn a_driver_that_is_dropped_closes_its_peers<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(3);
+    let (other, _) = stand.rig.driver();
+    drop(std::mem::replace(&mut stand.driver, other));
+    stand.logs.clear();
+    for (_, remote) in opened {
+        stand.until("it saw the end", |s| {
+            let remote = &s.remotes[remote];
+            remote.is_ended() || remote.is_reset()
+        });
+    }
+    stand.finish();
+}
+
+/// The caller's numbers need not be dense, and need not begin at 0.
+pub(crate) fn numbers_may_be_chosen_freely<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    for number in [70_000, 3, 100_000] {
+        let remote = stand
+            .rig
+            .connect(stand.address)
+            .expect("the driver listens");
+        stand.remotes.push(remote);
+        stand.until("it is accepted", |s| s.peers.len() == 1);
+        let peer = stand.peers.pop_front().unwrap();
+        let socket = Socket(number);
+        assert_eq!(
+            stand.driver.submit(Op::Open { socket, peer }),
+            Submitted::Done
+        );
+        stand.logs.insert(socket, crate::stand::Log::default());
+        stand.remotes.last_mut().unwrap().send(b"hello");
+        stand.until("it came", |s| s.logs[&socket].bytes == b"hello");
+    }
+    stand.finish();
+}
