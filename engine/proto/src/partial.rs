@@ -1,0 +1,232 @@
+//! What is unfinished: a cut header, a cut control frame, a message being put together.
+
+use std::mem;
+
+use crate::frame::{CONTROL_SIZE_MAX, HEADER_SIZE_MAX, Header, Opcode};
+use crate::mask::mask;
+use crate::message::MessageKind;
+use crate::utf8::Utf8;
+use crate::violation::Violation;
+
+/// How far a message's buffer may run ahead of what has arrived when that is little, in bytes.
+///
+/// One large receive. Beyond it a buffer at most doubles.
+pub const GROWTH_SIZE: usize = 64 * 1024;
+
+/// The memory of a session that is in the middle of something. A quiet session has none.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    /// The first bytes of a header that the end of a chunk has cut.
+    pub(crate) head: CutHead,
+    /// The frame whose payload is arriving.
+    pub(crate) frame: Option<Frame>,
+    /// The payload so far of a control frame that is cut.
+    pub(crate) control: Vec<u8>,
+    /// The message that is being put together.
+    pub(crate) assembly: Option<Assembly>,
+}
+
+impl Partial {
+    /// Whether nothing is unfinished any more.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.head.size == 0 && self.frame.is_none() && self.assembly.is_none()
+    }
+
+    /// Heap bytes, its own included.
+    pub(crate) fn memory(&self) -> usize {
+        let assembly = self.assembly.as_ref();
+        size_of::<Self>() + self.control.capacity() + assembly.map_or(0, |a| a.bytes.capacity())
+    }
+
+    /// Takes the next bytes of the cut control frame; its whole payload once it is there.
+    pub(crate) fn append_control(&mut self, mut frame: Frame, chunk: &[u8]) -> Option<Vec<u8>> {
+        // A constant, not the declared size.
+        self.control
+            .reserve_exact(CONTROL_SIZE_MAX - self.control.len());
+        let start = self.control.len();
+        self.control.extend_from_slice(chunk);
+        frame.unmask(&mut self.control[start..]);
+        if frame.remaining() > 0 {
+            self.frame = Some(frame);
+            return None;
+        }
+        self.frame = None;
+        Some(mem::take(&mut self.control))
+    }
+}
+
+/// The beginning of a header.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct CutHead {
+    bytes: [u8; HEADER_SIZE_MAX],
+    /// Invariant: `size < HEADER_SIZE_MAX` between chunks, for a longer one is whole.
+    size: usize,
+}
+
+impl CutHead {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        let mut head = Self::default();
+        head.bytes[..bytes.len()].copy_from_slice(bytes);
+        head.size = bytes.len();
+        head
+    }
+
+    pub(crate) fn push(&mut self, byte: u8) {
+        self.bytes[self.size] = byte;
+        self.size += 1;
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.size]
+    }
+
+    pub(crate) const fn clear(&mut self) {
+        self.size = 0;
+    }
+}
+
+/// A frame whose header has been read and accepted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) fin: bool,
+    pub(crate) opcode: Opcode,
+    key: Option<[u8; 4]>,
+    /// Invariant: `arrived <= size`.
+    arrived: usize,
+    size: usize,
+}
+
+impl Frame {
+    /// `size` is the header's payload size, once it has been held against the limits.
+    #[inline]
+    pub(crate) const fn new(header: &Header, size: usize) -> Self {
+        Self {
+            fin: header.fin,
+            opcode: header.opcode,
+            key: header.mask,
+            arrived: 0,
+            size,
+        }
+    }
+
+    /// Payload bytes that have not arrived.
+    #[inline]
+    pub(crate) const fn remaining(&self) -> usize {
+        self.size - self.arrived
+    }
+
+    /// Whether no payload byte has arrived yet.
+    #[inline]
+    pub(crate) const fn is_fresh(&self) -> bool {
+        self.arrived == 0
+    }
+
+    /// Takes the next payload bytes and unmasks them.
+    #[inline]
+    pub(crate) fn unmask(&mut self, payload: &mut [u8]) {
+        if let Some(key) = self.key {
+            mask(payload, key, self.arrived);
+        }
+        self.skip(payload.len());
+    }
+
+    /// Takes the next payload bytes without a look at them.
+    #[inline]
+    pub(crate) fn skip(&mut self, size: usize) {
+        debug_assert!(size <= self.remaining());
+        self.arrived += size;
+    }
+}
+
+/// A message that is being put together in one contiguous buffer.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    pub(crate) kind: MessageKind,
+    /// Invariant: `bytes.len() <= message_size_max`, for each header was held against it.
+    pub(crate) bytes: Vec<u8>,
+    utf8: Utf8,
+    /// The length of the buffer when it was given out to be received into.
+    pub(crate) given_size: Option<usize>,
+}
+
+impl Assembly {
+    pub(crate) const fn new(kind: MessageKind) -> Self {
+        Self {
+            kind,
+            bytes: Vec::new(),
+            utf8: Utf8::new(),
+            given_size: None,
+        }
+    }
+
+    /// Appends the next payload bytes of `frame`, unmasked and, if text, validated.
+    pub(crate) fn append(
+        &mut self,
+        frame: &mut Frame,
+        chunk: &[u8],
+        size_max: usize,
+    ) -> Result<(), Violation> {
+        self.grow(frame, chunk.len(), size_max);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(chunk);
+        self.accept(frame, start)
+    }
+
+    /// Unmasks and validates what lies in the buffer from `start` on.
+    pub(crate) fn accept(&mut self, frame: &mut Frame, start: usize) -> Result<(), Violation> {
+        frame.unmask(&mut self.bytes[start..]);
+        match self.kind {
+            MessageKind::Binary => Ok(()),
+            MessageKind::Text => {
+                let valid = self.utf8.push(&self.bytes[start..]);
+                valid.map_err(|_| Violation::TextInvalid)
+            }
+        }
+    }
+
+    /// Ends the message.
+    pub(crate) fn finish(self) -> Result<(MessageKind, Vec<u8>), Violation> {
+        self.utf8.finish().map_err(|_| Violation::TextInvalid)?;
+        Ok((self.kind, self.bytes))
+    }
+
+    /// Gives the buffer out with room for the next bytes of `frame`.
+    pub(crate) fn give_out(&mut self, frame: &Frame) -> DirectBuffer {
+        assert!(self.given_size.is_none(), "the buffer is given out already");
+        let size = self.bytes.len();
+        let wanted = frame.remaining().min(size.max(GROWTH_SIZE));
+        self.bytes.reserve_exact(wanted);
+        self.given_size = Some(size);
+        DirectBuffer {
+            buffer: mem::take(&mut self.bytes),
+            wanted,
+        }
+    }
+
+    /// Makes room for `arriving` bytes of `frame`, and for more in proportion to what has arrived.
+    ///
+    /// A fragment may be the first of thousands, so its buffer doubles even if the frame itself ends:
+    /// the work per byte stays constant, however small the fragments.
+    fn grow(&mut self, frame: &Frame, arriving: usize, size_max: usize) {
+        let arrived = self.bytes.len() + arriving;
+        if arrived <= self.bytes.capacity() {
+            return;
+        }
+        let ahead = (frame.remaining() - arriving).min(arrived.max(GROWTH_SIZE));
+        let doubled = if frame.fin {
+            0
+        } else {
+            arrived.min(size_max - arrived)
+        };
+        self.bytes.reserve_exact(arriving + ahead.max(doubled));
+    }
+}
+
+/// A message's buffer, given out so that the driver can receive straight into it.
+#[derive(Debug)]
+pub struct DirectBuffer {
+    /// The message so far, with spare capacity for at least `wanted` more bytes.
+    pub buffer: Vec<u8>,
+    /// How many bytes may be appended, at most; fewer are fine.
+    pub wanted: usize,
+}

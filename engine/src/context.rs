@@ -1,0 +1,185 @@
+//! What a handler may do.
+
+use std::time::Instant;
+
+use tidegate_proto::{CloseCode, Message};
+
+use crate::connection::Connection;
+use crate::core::Core;
+use crate::{ConnectionId, Handler};
+
+/// One connection, as its handler sees it during a callback.
+#[derive(Debug)]
+pub struct Context<'a, H: Handler> {
+    shard: ShardContext<'a, H>,
+    slot: u32,
+}
+
+/// The shard, as its handler sees it during a callback.
+pub struct ShardContext<'a, H: Handler> {
+    pub(crate) core: &'a mut Core<H>,
+}
+
+/// Too much waits for another shard: nothing was published. Try later, or drop it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another shard does not keep up: nothing was published")]
+pub struct Busy;
+
+/// Nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The conversation is over, or we have said that it is.
+    #[error("the connection is closed")]
+    Closed,
+    /// The peer does not read, and its outbox is full.
+    #[error("the outbox is full")]
+    Full,
+}
+
+impl<'a, H: Handler> Context<'a, H> {
+    pub(crate) fn new(core: &'a mut Core<H>, slot: u32) -> Self {
+        Self {
+            shard: ShardContext { core },
+            slot,
+        }
+    }
+
+    /// The connection's name, which no other will ever have.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.shard.core.id_of(self.slot)
+    }
+
+    /// Sends a message to this connection, before all publications of this turn.
+    ///
+    /// # Errors
+    /// [`SendError`]; nothing has been queued then.
+    pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        self.shard.core.send(self.slot, message)
+    }
+
+    /// Says a message to all who have subscribed to the topic, on whichever core they are;
+    /// see [`ShardContext::publish`].
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+        self.shard.publish(topic, message)
+    }
+
+    /// From now on this connection hears the topic. Doing so twice is the same as once.
+    pub fn subscribe(&mut self, topic: &str) {
+        self.shard.core.subscribe(self.slot, topic);
+    }
+
+    /// From now on this connection no longer hears the topic.
+    pub fn unsubscribe(&mut self, topic: &str) {
+        self.shard.core.unsubscribe(self.slot, topic);
+    }
+
+    /// Starts the close handshake, behind what has been sent so far. Reasons beyond 123
+    /// bytes are cut. Closing twice is the same as once.
+    pub fn close(&mut self, code: CloseCode, reason: &str) {
+        self.shard.core.close(
+            self.slot,
+            code,
+            reason,
+            crate::EndReason::ClosedByApplication,
+        );
+    }
+
+    /// What the application keeps for this connection.
+    #[must_use]
+    pub fn state(&self) -> &H::State {
+        match &self.shard.core.connections[self.slot as usize].stage {
+            crate::connection::Stage::Open(open) => &open.state,
+            _ => unreachable!("a callback has a context only while the connection is open"),
+        }
+    }
+
+    /// What the application keeps for this connection.
+    pub fn state_mut(&mut self) -> &mut H::State {
+        let connection = &mut self.shard.core.connections[self.slot as usize];
+        let open = Connection::open(connection);
+        &mut open
+            .expect("a callback has a context only while the connection is open")
+            .state
+    }
+
+    /// When this turn began to receive, by the monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.shard.now()
+    }
+
+    /// The shard that the connection lives on.
+    pub fn shard(&mut self) -> &mut ShardContext<'a, H> {
+        &mut self.shard
+    }
+}
+
+impl<H: Handler> ShardContext<'_, H> {
+    /// This shard's number, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.core.shard
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.core.post.shard_count()
+    }
+
+    /// Says a message to all who have subscribed to the topic, on whichever core they are.
+    ///
+    /// It is encoded once. The messages that one shard publishes to one topic arrive in the
+    /// order of publishing; between topics there is no order.
+    ///
+    /// # Errors
+    /// [`Busy`] when another shard does not keep up. Nobody hears it then; whatever was
+    /// accepted is heard by all who still listen and read.
+    pub fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+        self.core.publish(topic, message)
+    }
+
+    /// How many connections of this shard hear the topic.
+    #[must_use]
+    pub fn subscriber_count(&self, topic: &str) -> usize {
+        self.core.subscriber_count(topic)
+    }
+
+    /// Tells the handler of a shard something: its [`Handler::on_note`] is called with it.
+    /// Notes to one shard arrive in order, and none is lost while that shard lives. A note to
+    /// oneself arrives later in this turn or in the next one.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn tell(&mut self, shard: usize, note: H::Note) {
+        if shard == self.core.shard {
+            self.core.notes.push_back(note);
+        } else {
+            self.core.post.tell(shard, note);
+        }
+    }
+
+    /// A shard for each topic: the same one, whichever shard asks.
+    #[must_use]
+    pub fn home_of(&self, topic: &str) -> usize {
+        crate::engine::home_of(topic, self.count())
+    }
+
+    /// When this turn began to receive, by the monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.core.now
+    }
+}
+
+impl<H: Handler> std::fmt::Debug for ShardContext<'_, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardContext")
+            .field("index", &self.index())
+            .finish_non_exhaustive()
+    }
+}

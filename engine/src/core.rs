@@ -1,0 +1,415 @@
+//! What one shard owns, and what a handler can do to it: queue, nothing else.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use tidegate_io::{Parcel, Peer};
+use tidegate_proto::frame::{encode_message, header_size};
+use tidegate_proto::{CloseCode, Message};
+
+use crate::connection::{Connection, Flags, NONE, Stage};
+use crate::counters::{Shared, Snapshot};
+use crate::mailbox::{Frame, Post};
+use crate::outbox::Outbox;
+use crate::timers::{Entry, Timers};
+use crate::topics::{Subscriber, Subscription, Topics};
+use crate::turn::{Bytes, Turn};
+use crate::{Busy, ConnectionId, EndReason, Handler, Limits, SendError};
+
+/// A larger frame is not copied into an arena; it becomes a parcel.
+const PARCEL_SIZE_MIN: usize = 16 * 1024;
+
+/// All of a shard but its driver, its handler and its mailbox.
+pub(crate) struct Core<H: Handler> {
+    /// This shard's index.
+    pub(crate) shard: usize,
+    /// When this turn began to receive.
+    pub(crate) now: Instant,
+    pub(crate) limits: Limits,
+    pub(crate) connections: Slab<Connection<H::State>>,
+    pub(crate) outboxes: Slab<Outbox>,
+    pub(crate) topics: Topics,
+    pub(crate) timers: Timers,
+    pub(crate) turn: Turn,
+    /// What was published in this turn, in lists that start at the topics.
+    pub(crate) publications: Vec<Publication>,
+    /// The topics that something was published to in this turn.
+    pub(crate) touched: Vec<u32>,
+    pub(crate) post: Post<H::Note>,
+    /// Notes of the handler to itself.
+    pub(crate) notes: VecDeque<H::Note>,
+    /// Operations that could not be submitted while the driver's bytes were lent.
+    pub(crate) operations: Vec<Operation>,
+    /// Connections to be shut once all has been sent; with their generations.
+    pub(crate) finishing: Vec<(u32, u32)>,
+    /// Connections that a delivery has found to be lost; with their generations.
+    pub(crate) lost: Vec<(u32, u32, EndReason)>,
+    pub(crate) counted: Snapshot,
+    pub(crate) closes_changed: bool,
+    pub(crate) shared: Arc<Shared>,
+    generation: u32,
+}
+
+/// One publication to a topic that has subscribers here.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    pub(crate) bytes: Bytes,
+    /// The next one to the same topic, or [`NONE`].
+    pub(crate) next: u32,
+}
+
+/// Something for the driver, a little later.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    Open {
+        slot: u32,
+        peer: Peer,
+    },
+    Pause {
+        slot: u32,
+    },
+    Resume {
+        slot: u32,
+    },
+    ReceiveInto {
+        slot: u32,
+        buffer: Vec<u8>,
+        size: usize,
+    },
+    Close {
+        slot: u32,
+        reset: bool,
+    },
+}
+
+/// What a piece of wire is, for a peer that does not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WireKind {
+    Pong,
+    Other,
+}
+
+impl<H: Handler> Core<H> {
+    pub(crate) fn new(
+        shard: usize,
+        now: Instant,
+        limits: Limits,
+        post: Post<H::Note>,
+        shared: Arc<Shared>,
+        seed: u64,
+    ) -> Self {
+        let expected = limits.connections_expected;
+        Self {
+            shard,
+            now,
+            limits,
+            connections: Slab::with_capacity(expected),
+            outboxes: Slab::new(),
+            topics: Topics::new(seed),
+            timers: Timers::new(now),
+            turn: Turn::default(),
+            publications: Vec::new(),
+            touched: Vec::new(),
+            post,
+            notes: VecDeque::new(),
+            operations: Vec::new(),
+            finishing: Vec::new(),
+            lost: Vec::new(),
+            counted: Snapshot::default(),
+            closes_changed: false,
+            shared,
+            generation: 0,
+        }
+    }
+
+    /// A slot for a new peer.
+    pub(crate) fn insert(&mut self) -> u32 {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.connections.insert(Connection::new(self.generation));
+        self.counted.accepted += 1;
+        u32::try_from(slot).expect("the descriptors of a process end far below")
+    }
+
+    pub(crate) fn connection(&mut self, slot: u32) -> &mut Connection<H::State> {
+        &mut self.connections[slot as usize]
+    }
+
+    pub(crate) fn id_of(&self, slot: u32) -> ConnectionId {
+        ConnectionId::new(self.shard, slot, self.connections[slot as usize].generation)
+    }
+
+    /// Is this still the tenant of the slot?
+    pub(crate) fn is_same(&self, slot: u32, generation: u32) -> bool {
+        self.connections
+            .get(slot as usize)
+            .is_some_and(|c| c.generation == generation)
+    }
+
+    pub(crate) fn send(&mut self, slot: u32, message: Message<'_>) -> Result<(), SendError> {
+        let connection = &mut self.connections[slot as usize];
+        if connection.outbox != NONE {
+            let outbox = &self.outboxes[connection.outbox as usize];
+            // The last one may go over the limit, since its peer is not received from then.
+            if outbox.bytes_used() >= self.limits.outbox_bytes_max {
+                return Err(SendError::Full);
+            }
+        }
+        let Some(open) = connection.talking() else {
+            return Err(SendError::Closed);
+        };
+        self.counted.messages_out += 1;
+        if message.len() > PARCEL_SIZE_MIN {
+            let mut bytes = Vec::with_capacity(message.len() + header_size(message.len()));
+            open.session.send(message, &mut bytes);
+            self.send_parcel(slot, Parcel::new(bytes));
+        } else {
+            let start = self.turn.wire.len();
+            open.session.send(message, &mut self.turn.wire);
+            self.take_wire(slot, start, WireKind::Other);
+        }
+        Ok(())
+    }
+
+    /// What has been written to the turn's wire from `start` on goes to this connection.
+    pub(crate) fn take_wire(&mut self, slot: u32, start: usize, kind: WireKind) {
+        if self.turn.wire.len() == start {
+            return;
+        }
+        let connection = &mut self.connections[slot as usize];
+        if !connection.flags.has(Flags::SENDING) {
+            self.turn.reply(&mut connection.pending, slot, start);
+            return;
+        }
+        let parcel = Parcel::copy_of(&self.turn.wire[start..]);
+        self.turn.wire.truncate(start);
+        let outbox = &mut self.outboxes[connection.outbox as usize];
+        match kind {
+            WireKind::Pong => outbox.set_pong(parcel),
+            WireKind::Other => outbox.push_final(parcel),
+        }
+    }
+
+    pub(crate) fn send_parcel(&mut self, slot: u32, parcel: Parcel) {
+        let connection = &mut self.connections[slot as usize];
+        if connection.flags.has(Flags::SENDING) {
+            self.outboxes[connection.outbox as usize].push_final(parcel);
+            return;
+        }
+        let run = self.turn.add_run(Bytes::Shared(parcel), 0);
+        let size = self.turn.run_size(run);
+        self.turn.enqueue(&mut connection.pending, slot, run, size);
+    }
+
+    pub(crate) fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+        let others = self.post.has_others();
+        if others && !self.post.is_open() {
+            self.counted.mail_refused += 1;
+            return Err(Busy);
+        }
+        self.counted.publications += 1;
+        let local = self.topics.find(topic);
+        if message.len() > PARCEL_SIZE_MIN {
+            let mut bytes = Vec::with_capacity(message.len() + header_size(message.len()));
+            encode_message(message, &mut bytes);
+            let parcel = Parcel::new(bytes);
+            if others {
+                self.post.publish(topic, Frame::Large(&parcel));
+            }
+            if let Some(topic) = local {
+                self.add_publication(topic, Bytes::Shared(parcel));
+            }
+            return Ok(());
+        }
+        let start = self.turn.post.len();
+        encode_message(message, &mut self.turn.post);
+        if others {
+            self.post
+                .publish(topic, Frame::Small(&self.turn.post[start..]));
+        }
+        match local {
+            Some(topic) => self.add_post(topic, start),
+            None => self.turn.post.truncate(start),
+        }
+        Ok(())
+    }
+
+    /// Takes a publication of another shard.
+    pub(crate) fn hear(&mut self, topic: &str, frame: Frame<'_>) {
+        let Some(topic) = self.topics.find(topic) else {
+            return;
+        };
+        match frame {
+            Frame::Large(parcel) => self.add_publication(topic, Bytes::Shared(parcel.clone())),
+            Frame::Small(bytes) => {
+                let start = self.turn.post.len();
+                self.turn.post.extend_from_slice(bytes);
+                self.add_post(topic, start);
+            }
+        }
+    }
+
+    fn add_post(&mut self, topic: u32, start: usize) {
+        let index = |at: usize| u32::try_from(at).expect("a turn's publications are bounded");
+        let end = self.turn.post.len();
+        self.add_publication(topic, Bytes::Post(index(start), index(end)));
+    }
+
+    fn add_publication(&mut self, topic: u32, bytes: Bytes) {
+        let index = u32::try_from(self.publications.len()).expect("a turn is bounded");
+        self.publications.push(Publication { bytes, next: NONE });
+        let entry = self.topics.get_mut(topic);
+        if entry.first == NONE {
+            entry.first = index;
+            self.touched.push(topic);
+        } else {
+            self.publications[entry.last as usize].next = index;
+        }
+        entry.last = index;
+    }
+
+    pub(crate) fn subscriber_count(&self, topic: &str) -> usize {
+        self.topics
+            .find(topic)
+            .map_or(0, |index| self.topics.get(index).subscribers.len())
+    }
+
+    pub(crate) fn subscribe(&mut self, slot: u32, topic: &str) {
+        let Some(open) = self.connections[slot as usize].open() else {
+            return;
+        };
+        let topic = self.topics.find_or_insert(topic);
+        if open
+            .subscriptions
+            .iter()
+            .any(|subscription| subscription.topic == topic)
+        {
+            return;
+        }
+        let back = u32::try_from(open.subscriptions.len()).expect("there are fewer topics");
+        let place = self.topics.add(topic, Subscriber { slot, back });
+        open.subscriptions.push(Subscription { topic, place });
+    }
+
+    pub(crate) fn unsubscribe(&mut self, slot: u32, topic: &str) {
+        let Some(topic) = self.topics.find(topic) else {
+            return;
+        };
+        let Some(open) = self.connections[slot as usize].open() else {
+            return;
+        };
+        let found = open.subscriptions.iter().position(|s| s.topic == topic);
+        let Some(back) = found else { return };
+        let Subscription { place, .. } = open.subscriptions.swap_remove(back);
+        // The subscription that has taken its place in the list must be found there.
+        if let Some(moved) = open.subscriptions.get(back).copied() {
+            let subscribers = &mut self.topics.get_mut(moved.topic).subscribers;
+            subscribers[moved.place as usize].back = u32::try_from(back).expect("it is a place");
+        }
+        self.leave(topic, place);
+    }
+
+    /// This connection hears nothing any more.
+    pub(crate) fn unsubscribe_all(&mut self, slot: u32) {
+        let Some(open) = self.connections[slot as usize].open() else {
+            return;
+        };
+        for Subscription { topic, place } in std::mem::take(&mut open.subscriptions) {
+            self.leave(topic, place);
+        }
+    }
+
+    fn leave(&mut self, topic: u32, place: u32) {
+        let Some(moved) = self.topics.remove(topic, place) else {
+            return;
+        };
+        if let Some(open) = self.connections[moved.slot as usize].open()
+            && let Some(subscription) = open.subscriptions.get_mut(moved.back as usize)
+        {
+            subscription.place = place;
+        }
+    }
+
+    /// Sends a close frame, and gives the peer some time to answer it.
+    pub(crate) fn close(&mut self, slot: u32, code: CloseCode, reason: &str, why: EndReason) {
+        let start = self.turn.wire.len();
+        let Some(open) = self.connections[slot as usize].talking() else {
+            return;
+        };
+        open.session.close(Some(code), reason, &mut self.turn.wire);
+        open.closing = Some(why);
+        self.take_wire(slot, start, WireKind::Other);
+        self.set_deadline(slot, self.limits.close_timeout);
+    }
+
+    /// Something will happen to this connection after this time, instead of at whatever
+    /// moment was set before.
+    pub(crate) fn set_deadline(&mut self, slot: u32, after: Duration) {
+        let tick = self.timers.tick_after(self.now, after);
+        let connection = &mut self.connections[slot as usize];
+        connection.deadline = tick;
+        if connection.armed == 0 || connection.armed > tick {
+            let entry = Entry {
+                slot,
+                generation: connection.generation,
+            };
+            connection.armed = self.timers.insert(tick, entry);
+        }
+    }
+
+    /// Everything that is to be said has been queued: shut our side when it is sent.
+    pub(crate) fn finish(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        connection.flags.set(Flags::FINISHING);
+        connection.stage = Stage::Lingering;
+        self.finishing.push((slot, connection.generation));
+        if connection.flags.has(Flags::PAUSED) {
+            connection.flags.clear(Flags::PAUSED);
+            self.operations.push(Operation::Resume { slot });
+        }
+        self.set_deadline(slot, self.limits.linger_timeout);
+    }
+
+    /// Gives the connection up, with whatever was still to be sent.
+    pub(crate) fn release(&mut self, slot: u32, reset: bool) {
+        let connection = &mut self.connections[slot as usize];
+        if matches!(connection.stage, Stage::Released) {
+            return;
+        }
+        debug_assert!(
+            !matches!(connection.stage, Stage::Open(_)),
+            "its end has been told"
+        );
+        self.turn.cancel(&mut connection.pending);
+        connection.stage = Stage::Released;
+        connection.deadline = 0;
+        let outbox = std::mem::replace(&mut connection.outbox, NONE);
+        if outbox != NONE {
+            self.outboxes.remove(outbox as usize);
+        }
+        self.operations.push(Operation::Close { slot, reset });
+    }
+
+    /// The driver has closed it: the slot is free.
+    pub(crate) fn remove(&mut self, slot: u32) {
+        self.connections.remove(slot as usize);
+    }
+
+    /// Is there something that a wait would delay?
+    pub(crate) fn has_work(&self) -> bool {
+        !self.touched.is_empty()
+            || !self.notes.is_empty()
+            || !self.lost.is_empty()
+            || !self.finishing.is_empty()
+            || self.turn.pending_count() > 0
+    }
+}
+
+impl<H: Handler> std::fmt::Debug for Core<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("shard", &self.shard)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,138 @@
+//! What happened on one shard, as numbers.
+//!
+//! A shard counts in plain integers, and shows them to other threads once a turn, so that
+//! counting costs an addition and nobody waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::EndReason;
+
+/// The causes for which a handshake is refused or fails, as labels.
+const REFUSALS_MAX: usize = 24;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The counters of one shard. Those that are not said to be "now" only grow.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Snapshot {
+            $($(#[$doc])* pub $name: u64,)*
+            pub(crate) closes: [u64; EndReason::ALL.len()],
+            pub(crate) refusals: Vec<(&'static str, u64)>,
+        }
+
+        /// The same, readable from any thread.
+        #[derive(Debug, Default)]
+        pub(crate) struct Shared {
+            $($name: AtomicU64,)*
+            closes: [AtomicU64; EndReason::ALL.len()],
+            refusals: std::sync::Mutex<Vec<(&'static str, u64)>>,
+        }
+
+        impl Shared {
+            /// Shows what the shard has counted.
+            pub(crate) fn store(&self, counted: &Snapshot) {
+                $(self.$name.store(counted.$name, Ordering::Relaxed);)*
+            }
+
+            /// What the shard showed last.
+            pub(crate) fn load(&self) -> Snapshot {
+                let refusals = self.refusals.lock().map(|r| r.clone()).unwrap_or_default();
+                let mut closes = [0; EndReason::ALL.len()];
+                for (to, from) in closes.iter_mut().zip(&self.closes) {
+                    *to = from.load(Ordering::Relaxed);
+                }
+                Snapshot { $($name: self.$name.load(Ordering::Relaxed),)* closes, refusals }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections now, whatever they speak.
+    connections,
+    /// Open WebSockets now.
+    sessions,
+    /// Topics now.
+    topics,
+    /// Connections accepted.
+    accepted,
+    /// Handshakes that ended in an open WebSocket.
+    opens,
+    /// Plain HTTP requests answered.
+    requests,
+    /// Messages received.
+    messages_in,
+    /// Messages sent, one for each receiver.
+    messages_out,
+    /// Bytes received, of every kind.
+    bytes_in,
+    /// Bytes sent, of every kind.
+    bytes_out,
+    /// Messages published on this shard.
+    publications,
+    /// Letters sent to other shards.
+    mail_sent,
+    /// Publications refused because another shard's mailbox was full.
+    mail_refused,
+    /// Times that the kernel could not accept, such as for lack of descriptors.
+    accept_failures,
+    /// Turns of the loop.
+    turns,
+}
+
+impl Snapshot {
+    /// How many WebSockets ended, for each reason.
+    pub fn closes(&self) -> impl Iterator<Item = (EndReason, u64)> {
+        EndReason::ALL.into_iter().zip(self.closes)
+    }
+
+    /// How many handshakes failed, by cause; a cause appears with its first failure.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.refusals.iter().copied()
+    }
+}
+
+impl Shared {
+    /// Shows the closes; apart from the rest, since most turns have none.
+    pub(crate) fn store_closes(&self, counted: &Snapshot) {
+        for (to, from) in self.closes.iter().zip(counted.closes) {
+            to.store(from, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failed handshake. The lock is shared with whoever reads the figures, so this
+    /// is for the unusual only.
+    pub(crate) fn refuse(&self, cause: &'static str) {
+        let Ok(mut refusals) = self.refusals.lock() else {
+            return;
+        };
+        if let Some((_, count)) = refusals.iter_mut().find(|(known, _)| *known == cause) {
+            *count += 1;
+        } else if refusals.len() < REFUSALS_MAX {
+            refusals.push((cause, 1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_read() {
+        let shared = Shared::default();
+        let mut counted = Snapshot {
+            messages_in: 3,
+            ..Snapshot::default()
+        };
+        counted.closes[EndReason::TooBig as usize] = 2;
+        shared.store(&counted);
+        shared.store_closes(&counted);
+        shared.refuse("origin");
+        shared.refuse("origin");
+        let read = shared.load();
+        assert_eq!(read.messages_in, 3);
+        assert!(read.closes().any(|close| close == (EndReason::TooBig, 2)));
+        assert_eq!(read.refusals().collect::<Vec<_>>(), [("origin", 2)]);
+    }
+}

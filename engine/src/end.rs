@@ -1,0 +1,94 @@
+//! Why a conversation ended.
+
+use tidegate_proto::CloseCode;
+
+/// How a WebSocket ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Who or what ended it.
+    pub reason: EndReason,
+    /// The close code that was received or sent, if one was.
+    pub code: Option<CloseCode>,
+}
+
+/// Who or what ended a WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// The peer sent a close frame.
+    ClosedByPeer,
+    /// The application closed it, and the peer agreed.
+    ClosedByApplication,
+    /// The server is going away, and the peer agreed.
+    Drained,
+    /// The peer broke RFC 6455.
+    ProtocolError,
+    /// The peer sent text that is not UTF-8.
+    InvalidUtf8,
+    /// The peer sent a message over the limit.
+    TooBig,
+    /// The peer ended its stream without a close frame.
+    Ended,
+    /// The connection was reset, or broke.
+    Reset,
+    /// The peer did not read, and its outbox was full.
+    SlowConsumer,
+    /// The peer did not read within the send timeout.
+    SendTimeout,
+    /// The peer did not finish a message in time.
+    MessageTimeout,
+    /// The peer did not answer a close frame in time.
+    CloseTimeout,
+    /// The server stopped without waiting.
+    Stopped,
+}
+
+impl EndReason {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 13] = [
+        Self::ClosedByPeer,
+        Self::ClosedByApplication,
+        Self::Drained,
+        Self::ProtocolError,
+        Self::InvalidUtf8,
+        Self::TooBig,
+        Self::Ended,
+        Self::Reset,
+        Self::SlowConsumer,
+        Self::SendTimeout,
+        Self::MessageTimeout,
+        Self::CloseTimeout,
+        Self::Stopped,
+    ];
+
+    /// A short name for metrics and logs, such as `closed_by_peer`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClosedByPeer => "closed_by_peer",
+            Self::ClosedByApplication => "closed_by_application",
+            Self::Drained => "drained",
+            Self::ProtocolError => "protocol_error",
+            Self::InvalidUtf8 => "invalid_utf8",
+            Self::TooBig => "too_big",
+            Self::Ended => "ended",
+            Self::Reset => "reset",
+            Self::SlowConsumer => "slow_consumer",
+            Self::SendTimeout => "send_timeout",
+            Self::MessageTimeout => "message_timeout",
+            Self::CloseTimeout => "close_timeout",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_stands_at_its_own_index() {
+        for (index, reason) in EndReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+        }
+    }
+}

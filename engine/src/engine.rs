@@ -1,0 +1,396 @@
+//! Starts the shards, and speaks to them from other threads.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use tidegate_io::epoll::EpollDriver;
+use tidegate_io::host::{self, Core as ProcessorCore};
+use tidegate_io::{Driver, Listener};
+use tidegate_proto::Message;
+
+use crate::counters::Shared;
+use crate::id::SHARD_COUNT_MAX;
+use crate::mailbox::{Address, Letter, Mailbox, Post, mailbox};
+use crate::shard::{Parts, Shard};
+use crate::{Busy, Handler, Settings, Snapshot};
+
+/// A shard that is alive takes a letter within this; it is never waited for by a shard.
+const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Engine {
+    address: SocketAddr,
+    shards: Vec<ShardInfo>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    handle: Handle,
+}
+
+/// Where a shard runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The core that it was meant for.
+    pub core: Option<usize>,
+    /// Whether the system has pinned it there.
+    pub pinned: bool,
+}
+
+/// The server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system has no thread or no descriptor for a shard.
+    #[error("cannot start a shard: {source}")]
+    Start {
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A shard has ended by itself, which it must not.
+#[derive(Debug, thiserror::Error)]
+#[error("shard {index} failed: {reason}")]
+pub struct ShardFailure {
+    /// Which one.
+    pub index: usize,
+    /// Why.
+    pub reason: String,
+}
+
+/// How many hear a topic, over all shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicCount {
+    /// The topic.
+    pub name: String,
+    /// Connections that hear it.
+    pub subscribers: usize,
+}
+
+/// Speaks to a running server from any thread.
+#[derive(Clone)]
+pub struct Handle {
+    doors: Arc<[Box<dyn Door>]>,
+    counters: Arc<[Arc<Shared>]>,
+}
+
+/// A shard's address, whatever its handlers tell each other.
+trait Door: Send + Sync {
+    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy>;
+    fn ask_topics(&self, answer: crossbeam_channel::Sender<Vec<(String, usize)>>) -> bool;
+    fn drain(&self, within: Duration);
+    fn stop(&self);
+}
+
+/// The same shard for the same topic, whoever asks.
+pub(crate) fn home_of(topic: &str, shard_count: usize) -> usize {
+    // FNV-1a: any fixed hash will do, since nothing is looked up by it.
+    let hash = topic.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    usize::try_from(hash % shard_count as u64).unwrap_or(0)
+}
+
+impl Engine {
+    /// Binds the address and starts the shards, each with a handler made by `make` from its
+    /// index, on its own thread.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    ///
+    /// # Panics
+    /// When more than 1,024 shards are asked for.
+    pub fn start<H: Handler>(
+        settings: Settings,
+        make: impl Fn(usize) -> H + Send + Sync + 'static,
+    ) -> Result<Self, StartError> {
+        let cores = host::cores();
+        let count = if settings.shards == 0 {
+            cores.len().max(1)
+        } else {
+            settings.shards
+        };
+        assert!(
+            count <= SHARD_COUNT_MAX,
+            "{count} shards are more than {SHARD_COUNT_MAX}"
+        );
+        let listeners =
+            Listener::bind_all(settings.listen, count, settings.share_port).map_err(|source| {
+                StartError::Listen {
+                    address: settings.listen,
+                    source,
+                }
+            })?;
+        let address = listeners.first().map_or(settings.listen, Listener::address);
+        start_shards(settings, &cores, listeners, address, Arc::new(make))
+            .map_err(|source| StartError::Start { source })
+    }
+
+    /// The address that is listened on, with the port that the kernel chose.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the shards run.
+    #[must_use]
+    pub fn shards(&self) -> &[ShardInfo] {
+        &self.shards
+    }
+
+    /// Speaks to the server from any thread.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until all shards have ended, after [`Handle::drain`] or [`Handle::stop`].
+    ///
+    /// # Errors
+    /// When a shard has ended by itself.
+    pub fn join(self) -> Result<(), ShardFailure> {
+        let mut outcome = Ok(());
+        for (index, thread) in self.threads.into_iter().enumerate() {
+            let reason = match thread.join() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            };
+            // The others cannot do its work.
+            self.handle.stop();
+            outcome = outcome.and(Err(ShardFailure { index, reason }));
+        }
+        outcome
+    }
+}
+
+/// What a shard's thread says first.
+struct Started<N> {
+    index: usize,
+    pinned: bool,
+    address: io::Result<Address<N>>,
+}
+
+fn start_shards<H: Handler>(
+    settings: Settings,
+    cores: &[ProcessorCore],
+    listeners: Vec<Listener>,
+    address: SocketAddr,
+    make: Arc<dyn Fn(usize) -> H + Send + Sync>,
+) -> io::Result<Engine> {
+    let count = listeners.len();
+    let counters: Vec<Arc<Shared>> = (0..count).map(|_| Arc::default()).collect();
+    let (started_to, started_from) = bounded::<Started<H::Note>>(count);
+    let mut threads = Vec::with_capacity(count);
+    let mut go_to = Vec::with_capacity(count);
+    let mut shards = Vec::with_capacity(count);
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
+        shards.push(ShardInfo {
+            index,
+            core: core.map(|core| core.0),
+            pinned: false,
+        });
+        let (go, addresses) = bounded::<Vec<Address<H::Note>>>(1);
+        go_to.push(go);
+        let (settings, make) = (settings.clone(), Arc::clone(&make));
+        let (started, shared) = (started_to.clone(), Arc::clone(&counters[index]));
+        threads.push(host::spawn(
+            format!("tidegate-{index}"),
+            core,
+            move |pinned| {
+                let (driver, mailbox, address) = open_driver(listener, &settings)?;
+                let _ = started.send(Started {
+                    index,
+                    pinned,
+                    address: Ok(address),
+                });
+                // Without addresses, another shard could not be started, and this one ends.
+                let Ok(addresses) = addresses.recv() else {
+                    return Ok(());
+                };
+                let post = outgoing(index, addresses, settings.limits.mail_bytes_max);
+                let seed = topic_seed();
+                let limits = settings.limits;
+                let parts = Parts {
+                    index,
+                    limits,
+                    mailbox,
+                    post,
+                    shared,
+                    seed,
+                };
+                Shard::new(driver, make(index), parts).run()
+            },
+        )?);
+    }
+    drop(started_to);
+    let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
+    while let Ok(started) = started_from.recv() {
+        shards[started.index].pinned = started.pinned;
+        addresses[started.index] = Some(started.address?);
+        if addresses.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    let all: Option<Vec<Address<H::Note>>> = addresses.into_iter().collect();
+    let Some(all) = all else {
+        drop(go_to);
+        return Err(first_error(threads));
+    };
+    for go in &go_to {
+        let _ = go.send(all.clone());
+    }
+    let doors = all
+        .into_iter()
+        .map(|address| Box::new(address) as Box<dyn Door>)
+        .collect();
+    let handle = Handle {
+        doors,
+        counters: counters.into(),
+    };
+    Ok(Engine {
+        address,
+        shards,
+        threads,
+        handle,
+    })
+}
+
+/// The seed of the topic table: unknown to clients, and not worth more than that.
+fn topic_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+fn first_error(threads: Vec<JoinHandle<io::Result<()>>>) -> io::Error {
+    let outcomes = threads.into_iter().map(JoinHandle::join);
+    let mut errors = outcomes.filter_map(|outcome| outcome.ok()?.err());
+    errors
+        .next()
+        .unwrap_or_else(|| io::Error::other("a shard ended while it was starting"))
+}
+
+type Opened<N> = (EpollDriver, Mailbox<N>, Address<N>);
+
+fn open_driver<N>(listener: Listener, settings: &Settings) -> io::Result<Opened<N>> {
+    let mut driver = EpollDriver::new(Some(listener))?;
+    driver.reserve(settings.limits.connections_expected);
+    let (mailbox, address) = mailbox(settings.limits.mailbox_letters_max, driver.waker());
+    Ok((driver, mailbox, address))
+}
+
+fn outgoing<N>(index: usize, addresses: Vec<Address<N>>, bytes_max: usize) -> Post<N> {
+    let others = addresses.into_iter().enumerate();
+    let targets = others
+        .map(|(other, address)| (other != index).then_some(address))
+        .collect();
+    Post::new(targets, bytes_max)
+}
+
+impl<N: Send> Door for Address<N> {
+    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+        let kind = message.kind();
+        let payload = message.as_bytes().to_vec();
+        self.try_send(Letter::Publish {
+            topic: topic.into(),
+            kind,
+            payload,
+        })
+        .map_err(|_| Busy)
+    }
+
+    fn ask_topics(&self, answer: crossbeam_channel::Sender<Vec<(String, usize)>>) -> bool {
+        self.send(Letter::Topics(answer), LETTER_TIMEOUT)
+    }
+
+    fn drain(&self, within: Duration) {
+        self.send(Letter::Drain(within), LETTER_TIMEOUT);
+    }
+
+    fn stop(&self) {
+        self.send(Letter::Stop, LETTER_TIMEOUT);
+    }
+}
+
+impl Handle {
+    /// Says a message to all who have subscribed to the topic. Messages that one thread
+    /// publishes to one topic arrive in order.
+    ///
+    /// # Errors
+    /// [`Busy`] when the shard that is to publish it has a full mailbox; nobody hears it.
+    pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+        self.doors[home_of(topic, self.doors.len())].publish(topic, message)
+    }
+
+    /// What each shard has counted, as it showed at the end of its last turn.
+    #[must_use]
+    pub fn counters(&self) -> Vec<Snapshot> {
+        self.counters.iter().map(|shared| shared.load()).collect()
+    }
+
+    /// All topics that somebody hears, sorted by name. A shard that does not answer within
+    /// `timeout` is left out.
+    #[must_use]
+    pub fn topics(&self, timeout: Duration) -> Vec<TopicCount> {
+        let (answer, answers) = bounded(self.doors.len());
+        let asked = self
+            .doors
+            .iter()
+            .filter(|door| door.ask_topics(answer.clone()))
+            .count();
+        drop(answer);
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..asked {
+            let Ok(list) = answers.recv_timeout(timeout) else {
+                break;
+            };
+            for (name, subscribers) in list {
+                *counts.entry(name).or_insert(0) += subscribers;
+            }
+        }
+        counts
+            .into_iter()
+            .map(|(name, subscribers)| TopicCount { name, subscribers })
+            .collect()
+    }
+
+    /// Accepts no more, closes every WebSocket with 1001, and ends when all have answered or
+    /// `within` has passed.
+    pub fn drain(&self, within: Duration) {
+        self.doors.iter().for_each(|door| door.drain(within));
+    }
+
+    /// Ends without waiting for anybody.
+    pub fn stop(&self) {
+        self.doors.iter().for_each(|door| door.stop());
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("shards", &self.doors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,76 @@
+//! What an application writes: the decisions.
+
+use tidegate_proto::Message;
+use tidegate_proto::handshake::{Refusal, Request};
+
+use crate::{Context, End, Reply, ShardContext};
+
+/// The application's side of a shard. Every shard has one of its own, so nothing in it needs
+/// a lock, and nothing in it may wait.
+///
+/// A handler can only queue: whatever it sends, publishes or closes takes effect in a later
+/// phase of the turn, so no callback finds the ground moved beneath it.
+pub trait Handler: Sized + 'static {
+    /// What the application keeps for each connection. There may be a million: keep it small.
+    type State: 'static;
+
+    /// What the handlers of different shards tell each other; `()` if they do not.
+    type Note: Send + 'static;
+
+    /// A request has arrived. Nothing has been checked yet but that it is sound HTTP/1.1
+    /// without a body.
+    fn on_request(&mut self, request: &Request<'_>) -> Answer<Self::State>;
+
+    /// The handshake is done; a good moment to subscribe.
+    fn on_open(&mut self, context: &mut Context<'_, Self>) {
+        let _ = context;
+    }
+
+    /// A whole message has arrived.
+    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>);
+
+    /// The conversation is over, for the reason given; its subscriptions are still there.
+    /// Called once for each `on_open`. Sending to this connection no longer succeeds.
+    fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {
+        let _ = (context, end);
+    }
+
+    /// The handler of a shard (or this one itself) has told this one something.
+    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Self::Note) {
+        let _ = (shard, note);
+    }
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Answer<S> {
+    /// Open a WebSocket, if the request asks for one by the rules of RFC 6455, section 4.2;
+    /// if not, the engine refuses it with the status that belongs to the fault.
+    Upgrade(Upgrade<S>),
+    /// Answer as a web server does, and close.
+    Respond(Reply),
+    /// Say no, and close.
+    Refuse(Refusal),
+}
+
+/// How to open a WebSocket.
+#[derive(Debug)]
+pub struct Upgrade<S> {
+    /// The state that the connection starts with.
+    pub state: S,
+    /// The subprotocol chosen, out of those that the client offered; any other is left out.
+    pub protocol: Option<String>,
+    /// The largest message in bytes, if it is not the server's usual limit.
+    pub message_size_max: Option<usize>,
+}
+
+impl<S> Upgrade<S> {
+    /// An upgrade with this state, without a subprotocol, with the usual limits.
+    pub fn new(state: S) -> Self {
+        Self {
+            state,
+            protocol: None,
+            message_size_max: None,
+        }
+    }
+}

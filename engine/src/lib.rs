@@ -1,0 +1,58 @@
+//! The engine of Tidegate: a WebSocket server that is thread-per-core.
+//!
+//! An [`Engine`] is some shards. Each is one thread on one core and owns everything that it
+//! touches: its listener, its driver, its connections, its topics, its timers. Shards send
+//! each other mail and share nothing else. What the server does with messages is decided by
+//! a [`Handler`], of which every shard has its own.
+//!
+//! ```no_run
+//! use tidegate_engine::{Answer, Context, Engine, Handler, Message, Request, Settings, Upgrade};
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     type State = ();
+//!     type Note = ();
+//!
+//!     fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+//!         Answer::Upgrade(Upgrade::new(()))
+//!     }
+//!
+//!     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
+//!         // Refused only when the peer does not read; it is then told so by its socket.
+//!         let _ = context.send(message);
+//!     }
+//! }
+//!
+//! let engine = Engine::start(Settings::default(), |_shard| Echo).expect("the port is free");
+//! engine.join().expect("no shard failed");
+//! ```
+
+mod connection;
+mod context;
+mod core;
+mod counters;
+mod end;
+mod engine;
+mod handler;
+mod id;
+mod mailbox;
+mod outbox;
+mod reply;
+mod settings;
+mod shard;
+mod timers;
+mod topics;
+mod turn;
+
+pub use context::{Busy, Context, SendError, ShardContext};
+pub use counters::Snapshot;
+pub use end::{End, EndReason};
+pub use engine::{Engine, Handle, ShardFailure, ShardInfo, StartError, TopicCount};
+pub use handler::{Answer, Handler, Upgrade};
+pub use id::ConnectionId;
+pub use reply::Reply;
+pub use settings::{Limits, Settings};
+pub use tidegate_io::{files, host};
+pub use tidegate_proto::handshake::{Refusal, Request};
+pub use tidegate_proto::{CloseCode, Message, MessageKind};

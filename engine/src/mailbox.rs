@@ -1,0 +1,490 @@
+//! Mail between shards, and from other threads to shards.
+//!
+//! A mailbox is a bounded lock-free queue and a doorbell. Whoever puts a letter in rings only
+//! if the owner sleeps, and only the first does:
+//!
+//! ```text
+//!  sender                          owner
+//!  ──────                          ─────
+//!  put the letter in               asleep = true
+//!  fence                           fence
+//!  asleep? ─ yes: take the flag,   mail? ─ yes: do not sleep
+//!            and ring              sleep … until the bell or the deadline
+//!                                  asleep = false
+//! ```
+//!
+//! Either the sender sees the flag or the owner sees the letter; both fences together forbid
+//! that neither does. What one shard publishes in one turn travels in one letter, a [`Bag`],
+//! which all receivers share and the sender uses again when they have read it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::time::Duration;
+use tidegate_io::{Parcel, Waker};
+use tidegate_proto::MessageKind;
+
+/// How many bags are kept to be used again.
+const BAGS_MAX: usize = 16;
+
+/// A bag that has grown beyond this is not kept.
+const BAG_SIZE_MAX: usize = 256 * 1024;
+
+/// What arrives in a mailbox.
+#[derive(Debug)]
+pub(crate) enum Letter<N> {
+    /// What another shard published in one turn.
+    Bag(Arc<Bag>),
+    /// From the handler of another shard.
+    Note(N),
+    /// From another thread: publish this, as if it had been said on this shard.
+    Publish {
+        topic: Box<str>,
+        kind: MessageKind,
+        payload: Vec<u8>,
+    },
+    /// From another thread: which topics are there, and how many hear them?
+    Topics(Sender<Vec<(String, usize)>>),
+    /// Close every connection politely within this time, then end.
+    Drain(Duration),
+    /// End now.
+    Stop,
+}
+
+/// The publications of one turn, encoded.
+#[derive(Debug, Default)]
+pub(crate) struct Bag {
+    /// Names and small frames.
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+    /// Holds a parcel, which must not be kept alive by an unused bag.
+    has_parcels: bool,
+    byte_count: usize,
+}
+
+#[derive(Debug)]
+struct Item {
+    /// Where the name starts, and where it ends and the frame, if it is small, starts.
+    start: usize,
+    middle: usize,
+    end: usize,
+    parcel: Option<Parcel>,
+}
+
+/// A frame in a bag.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Frame<'a> {
+    Small(&'a [u8]),
+    Large(&'a Parcel),
+}
+
+impl Bag {
+    pub(crate) fn push(&mut self, topic: &str, frame: Frame<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(topic.as_bytes());
+        let middle = self.bytes.len();
+        let parcel = match frame {
+            Frame::Small(bytes) => {
+                self.bytes.extend_from_slice(bytes);
+                None
+            }
+            Frame::Large(parcel) => {
+                self.has_parcels = true;
+                self.byte_count += parcel.len();
+                Some(parcel.clone())
+            }
+        };
+        let end = self.bytes.len();
+        self.byte_count += end - start;
+        self.items.push(Item {
+            start,
+            middle,
+            end,
+            parcel,
+        });
+    }
+
+    /// The publications in the order in which they were made.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Frame<'_>)> {
+        self.items.iter().map(|item| {
+            let name = std::str::from_utf8(&self.bytes[item.start..item.middle]);
+            let frame = match &item.parcel {
+                Some(parcel) => Frame::Large(parcel),
+                None => Frame::Small(&self.bytes[item.middle..item.end]),
+            };
+            (name.expect("it was put in as a str"), frame)
+        })
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+        self.has_parcels = false;
+        self.byte_count = 0;
+    }
+}
+
+/// The doorbell of one mailbox.
+#[derive(Debug)]
+struct Doorbell {
+    asleep: AtomicBool,
+    waker: Waker,
+}
+
+/// The owner's end.
+#[derive(Debug)]
+pub(crate) struct Mailbox<N> {
+    receiver: Receiver<Letter<N>>,
+    bell: Arc<Doorbell>,
+}
+
+/// Everybody else's end.
+#[derive(Debug)]
+pub(crate) struct Address<N> {
+    sender: Sender<Letter<N>>,
+    bell: Arc<Doorbell>,
+}
+
+impl<N> Clone for Address<N> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            bell: Arc::clone(&self.bell),
+        }
+    }
+}
+
+/// A mailbox for so many letters, whose owner is woken by `waker`.
+pub(crate) fn mailbox<N>(letters_max: usize, waker: Waker) -> (Mailbox<N>, Address<N>) {
+    let (sender, receiver) = bounded(letters_max);
+    let bell = Arc::new(Doorbell {
+        asleep: AtomicBool::new(false),
+        waker,
+    });
+    (
+        Mailbox {
+            receiver,
+            bell: Arc::clone(&bell),
+        },
+        Address { sender, bell },
+    )
+}
+
+impl<N> Mailbox<N> {
+    /// Says that the owner is about to sleep. `false`: there is mail, so it must not.
+    pub(crate) fn fall_asleep(&self) -> bool {
+        self.bell.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.receiver.is_empty()
+    }
+
+    /// Says that the owner is awake: nobody needs to ring.
+    pub(crate) fn wake_up(&self) {
+        self.bell.asleep.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.receiver.is_empty()
+    }
+
+    pub(crate) fn take(&self) -> Option<Letter<N>> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl<N> Address<N> {
+    /// Puts a letter in, or gives it back if the mailbox is full. The letter to an owner that
+    /// is no more is lost, as it would be a moment later.
+    pub(crate) fn try_send(&self, letter: Letter<N>) -> Result<(), Letter<N>> {
+        match self.sender.try_send(letter) {
+            Ok(()) => {
+                self.ring();
+                Ok(())
+            }
+            Err(TrySendError::Full(letter)) => Err(letter),
+            Err(TrySendError::Disconnected(_)) => Ok(()),
+        }
+    }
+
+    /// Puts a letter in, waiting for room at most so long. Not for shards. `false`: it could
+    /// not be delivered.
+    pub(crate) fn send(&self, letter: Letter<N>, timeout: Duration) -> bool {
+        let sent = self.sender.send_timeout(letter, timeout).is_ok();
+        if sent {
+            self.ring();
+        }
+        sent
+    }
+
+    fn ring(&self) {
+        fence(Ordering::SeqCst);
+        // The first look spares the write while the owner is awake, which is the usual case.
+        if self.bell.asleep.load(Ordering::Relaxed)
+            && self.bell.asleep.swap(false, Ordering::Relaxed)
+        {
+            self.bell.waker.wake();
+        }
+    }
+}
+
+/// A shard's outgoing mail.
+#[derive(Debug)]
+pub(crate) struct Post<N> {
+    targets: Vec<Target<N>>,
+    /// Being filled in this turn.
+    bag: Bag,
+    /// Bags that have been sent, to be used again when all receivers have dropped them.
+    used: VecDeque<Arc<Bag>>,
+    bytes_max: usize,
+}
+
+/// Another shard.
+#[derive(Debug)]
+struct Target<N> {
+    /// `None` stands for the shard itself.
+    address: Option<Address<N>>,
+    /// Letters that found the mailbox full, in order.
+    backlog: VecDeque<Letter<N>>,
+    backlog_bytes: usize,
+}
+
+impl<N> Post<N> {
+    /// `addresses` of all shards, in order; the shard's own is `None`.
+    pub(crate) fn new(addresses: Vec<Option<Address<N>>>, bytes_max: usize) -> Self {
+        let targets = addresses
+            .into_iter()
+            .map(|address| Target {
+                address,
+                backlog: VecDeque::new(),
+                backlog_bytes: 0,
+            })
+            .collect();
+        Self {
+            targets,
+            bag: Bag::default(),
+            used: VecDeque::new(),
+            bytes_max,
+        }
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.targets.len()
+    }
+
+    pub(crate) fn has_others(&self) -> bool {
+        self.targets.len() > 1
+    }
+
+    /// May another publication be taken? Not while too much waits for a full mailbox.
+    pub(crate) fn is_open(&self) -> bool {
+        let waiting = self.targets.iter().map(|target| target.backlog_bytes).max();
+        waiting.unwrap_or(0) + self.bag.byte_count <= self.bytes_max
+    }
+
+    /// Does mail wait for room in a mailbox?
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.targets.iter().any(|target| !target.backlog.is_empty())
+    }
+
+    pub(crate) fn publish(&mut self, topic: &str, frame: Frame<'_>) {
+        self.bag.push(topic, frame);
+    }
+
+    /// Sends a note to another shard. It is never refused: a note says what happened to a
+    /// connection, so there are no more of them than that.
+    pub(crate) fn tell(&mut self, shard: usize, note: N) {
+        self.targets[shard].send(Letter::Note(note), 0);
+    }
+
+    /// Sends what was published in this turn. Returns how many letters that were.
+    pub(crate) fn dispatch(&mut self) -> u64 {
+        for target in &mut self.targets {
+            target.retry();
+        }
+        if self.bag.items.is_empty() {
+            return 0;
+        }
+        let byte_count = self.bag.byte_count;
+        let bag = self.seal();
+        let mut sent = 0;
+        for target in self
+            .targets
+            .iter_mut()
+            .filter(|target| target.address.is_some())
+        {
+            target.send(Letter::Bag(Arc::clone(&bag)), byte_count);
+            sent += 1;
+        }
+        let kept = !bag.has_parcels && bag.bytes.capacity() <= BAG_SIZE_MAX;
+        if kept && self.used.len() < BAGS_MAX {
+            self.used.push_back(bag);
+        }
+        sent
+    }
+
+    /// Moves the filled bag behind a count, and takes an empty one in its place.
+    fn seal(&mut self) -> Arc<Bag> {
+        // The oldest is the likeliest to have been read by all.
+        let mut sealed = match self.used.pop_front() {
+            Some(oldest) if Arc::strong_count(&oldest) == 1 => oldest,
+            Some(oldest) => {
+                self.used.push_front(oldest);
+                Arc::new(Bag::default())
+            }
+            None => Arc::new(Bag::default()),
+        };
+        let inside = Arc::get_mut(&mut sealed).expect("it is new, or nobody else holds it");
+        inside.clear();
+        std::mem::swap(inside, &mut self.bag);
+        sealed
+    }
+}
+
+impl<N> Target<N> {
+    fn send(&mut self, letter: Letter<N>, byte_count: usize) {
+        let Some(address) = &self.address else { return };
+        let refused = if self.backlog.is_empty() {
+            address.try_send(letter).err()
+        } else {
+            Some(letter)
+        };
+        if let Some(letter) = refused {
+            self.backlog.push_back(letter);
+            self.backlog_bytes += byte_count;
+        }
+    }
+
+    fn retry(&mut self) {
+        let Some(address) = &self.address else { return };
+        while let Some(letter) = self.backlog.pop_front() {
+            let byte_count = match &letter {
+                Letter::Bag(bag) => bag.byte_count,
+                _ => 0,
+            };
+            if let Err(letter) = address.try_send(letter) {
+                self.backlog.push_front(letter);
+                return;
+            }
+            self.backlog_bytes -= byte_count;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use tidegate_io::waker::Ring;
+
+    struct Rings(Arc<AtomicUsize>);
+
+    impl Ring for Rings {
+        fn ring(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn counting() -> (Waker, Arc<AtomicUsize>) {
+        let rings = Arc::new(AtomicUsize::new(0));
+        (Waker::new(Rings(Arc::clone(&rings))), rings)
+    }
+
+    fn names(bag: &Bag) -> Vec<String> {
+        bag.iter().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_bell_rings_once_for_each_sleep() {
+        let (waker, rings) = counting();
+        let (mailbox, address) = mailbox::<u32>(8, waker);
+        address.try_send(Letter::Note(1)).unwrap();
+        assert_eq!(rings.load(Ordering::SeqCst), 0, "nobody sleeps");
+        assert!(!mailbox.fall_asleep(), "there is mail");
+        while mailbox.take().is_some() {}
+        assert!(mailbox.fall_asleep());
+        address.try_send(Letter::Note(2)).unwrap();
+        address.try_send(Letter::Note(3)).unwrap();
+        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        mailbox.wake_up();
+        address.try_send(Letter::Note(4)).unwrap();
+        assert_eq!(rings.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn mail_for_a_full_mailbox_waits_in_order_and_publishing_is_then_refused() {
+        let (waker, _) = counting();
+        let (mailbox, address) = mailbox::<u32>(1, waker);
+        let mut post = Post::new(vec![None, Some(address)], 100);
+        for number in 0..3 {
+            assert!(post.is_open());
+            post.publish(&format!("t{number}"), Frame::Small(&[0; 50]));
+            post.dispatch();
+        }
+        assert!(!post.is_open(), "104 bytes wait");
+        post.tell(1, 7);
+        let mut heard = Vec::new();
+        while let Some(letter) = mailbox.take() {
+            match letter {
+                Letter::Bag(bag) => heard.extend(names(&bag)),
+                Letter::Note(note) => heard.push(note.to_string()),
+                other => panic!("{other:?}"),
+            }
+            post.dispatch();
+        }
+        assert_eq!(heard, ["t0", "t1", "t2", "7"]);
+        assert!(post.is_open());
+        assert!(!post.has_backlog());
+    }
+
+    #[test]
+    fn a_bag_that_all_have_read_is_used_again() {
+        let (waker, _) = counting();
+        let (mailbox, address) = mailbox::<u32>(8, waker);
+        let mut post = Post::new(vec![None, Some(address)], 1000);
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..100 {
+            post.publish("topic", Frame::Small(b"frame"));
+            post.dispatch();
+            let Some(Letter::Bag(bag)) = mailbox.take() else {
+                panic!("a bag was sent")
+            };
+            assert_eq!(names(&bag), ["topic"]);
+            seen.insert(Arc::as_ptr(&bag));
+        }
+        assert!(seen.len() <= 2, "{} bags", seen.len());
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_two_threads() {
+        let (sender, receiver) = bounded::<()>(1);
+        struct Channel(Sender<()>);
+        impl Ring for Channel {
+            fn ring(&self) {
+                let _ = self.0.try_send(());
+            }
+        }
+        let (mailbox, address) = mailbox::<u32>(4, Waker::new(Channel(sender)));
+        let count = 20_000;
+        let other = std::thread::spawn(move || {
+            for number in 0..count {
+                assert!(address.send(Letter::Note(number), Duration::from_secs(20)));
+            }
+        });
+        let mut next = 0;
+        while next < count {
+            if mailbox.fall_asleep() {
+                receiver
+                    .recv_timeout(Duration::from_secs(20))
+                    .expect("a wake-up was lost");
+            }
+            mailbox.wake_up();
+            while let Some(letter) = mailbox.take() {
+                assert!(matches!(letter, Letter::Note(number) if number == next));
+                next += 1;
+            }
+        }
+        other.join().unwrap();
+    }
+}

@@ -1,0 +1,83 @@
+//! Every maximum and every deadline of the engine, with its default.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
+
+/// How an engine is started.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where to listen; with port 0 the kernel chooses. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// Share the port with other processes of the same user. Default no: a port on which
+    /// anybody listens is then an error.
+    pub share_port: bool,
+    /// How many shards; 0, the default, means one for each core.
+    pub shards: usize,
+    /// The maxima and the deadlines.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            share_port: false,
+            shards: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Every maximum, for each connection unless it says otherwise.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The request head: its size and the count of its headers.
+    pub head: HeadLimits,
+    /// The largest message in bytes, whole or in fragments: 64 KiB. Beyond: 1009.
+    pub message_size_max: usize,
+    /// How many bytes may wait for a peer that does not read: 192 KiB. One message may be
+    /// larger if nothing else waits. Beyond: the connection is closed as a slow consumer.
+    pub outbox_bytes_max: usize,
+    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB.
+    pub outbox_pause_size: usize,
+    /// From the connect to the end of the request head: 10 s.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a message to its last, if it did not come at once: 60 s.
+    pub message_timeout: Duration,
+    /// How long a batch may wait for a peer that does not read: 30 s.
+    pub send_timeout: Duration,
+    /// From our close frame to the peer's: 5 s.
+    pub close_timeout: Duration,
+    /// From the end of our stream to the end of the peer's: 5 s. Then a reset.
+    pub linger_timeout: Duration,
+    /// How many letters one mailbox holds: 1,024. A letter is all that one shard publishes
+    /// in one turn.
+    pub mailbox_letters_max: usize,
+    /// How many bytes of publications may wait for another shard whose mailbox is full:
+    /// 4 MiB. Beyond, publishing is refused with [`crate::Busy`].
+    pub mail_bytes_max: usize,
+    /// How many open connections a shard makes room for at its start. The room is address
+    /// space, not memory, until it is used. 0, the default, lets it grow by doubling.
+    pub connections_expected: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: HeadLimits::default(),
+            message_size_max: MESSAGE_SIZE_MAX_DEFAULT,
+            outbox_bytes_max: 192 * 1024,
+            outbox_pause_size: 64 * 1024,
+            handshake_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
+            linger_timeout: Duration::from_secs(5),
+            mailbox_letters_max: 1024,
+            mail_bytes_max: 4 * 1024 * 1024,
+            connections_expected: 0,
+        }
+    }
+}

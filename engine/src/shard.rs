@@ -1,0 +1,264 @@
+//! A shard's life: one loop of five phases, each of which feeds only later ones.
+//!
+//! ```text
+//!  1 wait      hand over queued operations; sleep until something completed or is due
+//!  2 receive   completions → bytes → messages → Handler      (a handler can only queue)
+//!  3 deliver   publications and mail → what each subscriber will be sent
+//!  4 expire    deadlines that passed; connections that were lost; the drain
+//!  5 flush     each connection with something to be sent: one vectored send; then the ends
+//! ```
+//!
+//! A shard does no I/O of its own: its [`Driver`] does, and runs just as well on a simulation.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_io::{Driver, Op, Socket, Submitted};
+use tidegate_proto::CloseCode;
+
+use crate::connection::{Flags, NONE, Stage};
+use crate::core::{Core, Operation};
+use crate::counters::Shared;
+use crate::mailbox::{Letter, Mailbox, Post};
+use crate::{Context, End, EndReason, Handler, Limits};
+
+mod deliver;
+mod expire;
+mod flush;
+mod receive;
+#[cfg(test)]
+mod tests;
+
+/// With mail waiting for room in another shard's mailbox, a sleep lasts no longer.
+const BACKLOG_RETRY: Duration = Duration::from_millis(1);
+
+/// All that one core owns.
+pub(crate) struct Shard<D, H: Handler> {
+    pub(crate) driver: D,
+    pub(crate) handler: H,
+    pub(crate) core: Core<H>,
+    mailbox: Mailbox<H::Note>,
+    /// When to try accepting again, if the kernel could not.
+    listen_at: Option<Instant>,
+    drain: Option<Drain>,
+    stopped: bool,
+}
+
+/// Closing politely.
+#[derive(Debug)]
+struct Drain {
+    /// Then the rest is closed without being asked.
+    until: Instant,
+    /// The slots before this one have been told.
+    told: usize,
+}
+
+/// What a shard is made of.
+pub(crate) struct Parts<H: Handler> {
+    pub(crate) index: usize,
+    pub(crate) limits: Limits,
+    pub(crate) mailbox: Mailbox<H::Note>,
+    pub(crate) post: Post<H::Note>,
+    pub(crate) shared: Arc<Shared>,
+    /// Keeps clients from choosing topic names that collide.
+    pub(crate) seed: u64,
+}
+
+impl<D: Driver, H: Handler> Shard<D, H> {
+    pub(crate) fn new(driver: D, handler: H, parts: Parts<H>) -> Self {
+        let Parts {
+            index,
+            limits,
+            mailbox,
+            post,
+            shared,
+            seed,
+        } = parts;
+        let core = Core::new(index, driver.now(), limits, post, shared, seed);
+        let mut shard = Self {
+            driver,
+            handler,
+            core,
+            mailbox,
+            listen_at: None,
+            drain: None,
+            stopped: false,
+        };
+        let _ = shard.driver.submit(Op::Listen);
+        shard
+    }
+
+    /// Turns until the shard has been stopped or has drained.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub(crate) fn run(&mut self) -> std::io::Result<()> {
+        while self.turn()? {}
+        Ok(())
+    }
+
+    /// One turn. `false`: it was the last.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub(crate) fn turn(&mut self) -> std::io::Result<bool> {
+        self.wait()?;
+        self.receive();
+        self.deliver();
+        self.expire();
+        self.flush();
+        self.core.topics.sweep();
+        self.show_counters();
+        Ok(!self.is_over())
+    }
+
+    fn wait(&mut self) -> std::io::Result<()> {
+        let timeout = self.timeout();
+        let may_sleep = timeout != Some(Duration::ZERO) && self.mailbox.fall_asleep();
+        self.driver.wait(if may_sleep {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        })?;
+        self.mailbox.wake_up();
+        self.core.now = self.driver.now();
+        Ok(())
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let core = &self.core;
+        let telling = self
+            .drain
+            .as_ref()
+            .is_some_and(|d| d.told < core.connections.capacity());
+        if core.has_work() || !core.operations.is_empty() || telling || !self.mailbox.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let now = core.now;
+        let backlog = core.post.has_backlog().then_some(BACKLOG_RETRY);
+        let listen = self.listen_at.map(|at| at.saturating_duration_since(now));
+        let drain = self
+            .drain
+            .as_ref()
+            .map(|drain| drain.until.saturating_duration_since(now));
+        let timers = core.timers.next_due(now);
+        [backlog, listen, drain, timers].into_iter().flatten().min()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopped || (self.drain.is_some() && self.core.connections.is_empty())
+    }
+
+    /// Submits what could not be submitted while the driver's bytes were lent.
+    fn run_operations(&mut self) {
+        if self.core.operations.is_empty() {
+            return;
+        }
+        let mut operations = std::mem::take(&mut self.core.operations);
+        for operation in operations.drain(..) {
+            let done = match operation {
+                Operation::Open { slot, peer } => self.driver.submit(Op::Open {
+                    socket: Socket(slot),
+                    peer,
+                }),
+                Operation::Pause { slot } => self.driver.submit(Op::Pause {
+                    socket: Socket(slot),
+                }),
+                Operation::Resume { slot } => self.driver.submit(Op::Resume {
+                    socket: Socket(slot),
+                }),
+                Operation::ReceiveInto { slot, buffer, size } => {
+                    self.driver.submit(Op::ReceiveInto {
+                        socket: Socket(slot),
+                        buffer,
+                        size,
+                    })
+                }
+                Operation::Close { slot, reset } => {
+                    let done = self.driver.submit(Op::Close {
+                        socket: Socket(slot),
+                        reset,
+                    });
+                    if done == Submitted::Done {
+                        self.core.remove(slot);
+                    }
+                    continue;
+                }
+            };
+            // Pausing, resuming and opening are done at once; the rest is answered later.
+            let _ = done;
+        }
+        // The list keeps its capacity for the next time.
+        self.core.operations = operations;
+    }
+
+    /// The conversation is over: tells the handler, and forgets the subscriptions. What is
+    /// still to be sent stays queued.
+    fn end(&mut self, slot: u32, reason: EndReason, code: Option<CloseCode>) {
+        let Some(open) = self.core.connection(slot).open() else {
+            return;
+        };
+        // A reason of ours goes before what the peer answered to it.
+        let reason = match (open.closing, reason) {
+            (Some(ours), EndReason::ClosedByPeer | EndReason::Ended) => ours,
+            _ => reason,
+        };
+        open.closing = Some(reason);
+        self.handler.on_close(
+            &mut Context::new(&mut self.core, slot),
+            End { reason, code },
+        );
+        self.core.unsubscribe_all(slot);
+        self.core.connection(slot).stage = Stage::Lingering;
+        self.core.counted.sessions -= 1;
+        self.core.counted.closes[reason as usize] += 1;
+        self.core.closes_changed = true;
+    }
+
+    /// Ends the conversation, if there is one, and gives the connection up at once.
+    fn abandon(&mut self, slot: u32, reason: EndReason, reset: bool) {
+        self.end(slot, reason, None);
+        self.core.release(slot, reset);
+    }
+
+    fn show_counters(&mut self) {
+        let core = &mut self.core;
+        core.counted.turns += 1;
+        core.counted.connections = core.connections.len() as u64;
+        core.counted.topics = core.topics.len() as u64;
+        core.shared.store(&core.counted);
+        if core.closes_changed {
+            core.closes_changed = false;
+            core.shared.store_closes(&core.counted);
+        }
+    }
+
+    /// The connection, if it is still the one that was meant.
+    fn is_current(&self, slot: u32, generation: u32) -> bool {
+        self.core.is_same(slot, generation)
+    }
+}
+
+impl<D, H: Handler> Drop for Shard<D, H> {
+    /// The application hears of every end, this one too.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let slots: Vec<usize> = self.core.connections.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let Ok(slot) = u32::try_from(slot) else {
+                continue;
+            };
+            if let Some(open) = self.core.connection(slot).open() {
+                open.closing = Some(EndReason::Stopped);
+                let end = End {
+                    reason: EndReason::Stopped,
+                    code: None,
+                };
+                self.handler
+                    .on_close(&mut Context::new(&mut self.core, slot), end);
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Phase 3: publications and mail become what each subscriber will be sent.
+
+use tidegate_io::Driver;
+
+use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
+use crate::core::Core;
+use crate::turn::{Bytes, RunIndex};
+use crate::{EndReason, ShardContext};
+
+/// One turn takes so many letters at most, so that mail does not starve the sockets.
+const LETTERS_MAX: usize = 256;
+
+/// One turn takes mail no further than this many bytes of small publications.
+const POST_SIZE_MAX: usize = 4 * 1024 * 1024;
+
+/// Small publications to one topic are joined into runs no longer than this.
+const RUN_SIZE_MAX: u32 = 256 * 1024;
+
+/// A subscriber for whom more than this is queued is sent to before the flush, so that its
+/// outbox limit applies to what the kernel refused, and not to a busy turn.
+const EARLY_SIZE_MIN: u32 = 128 * 1024;
+
+impl<D: Driver, H: Handler> Shard<D, H> {
+    pub(super) fn deliver(&mut self) {
+        self.take_mail();
+        self.take_notes();
+        self.core.counted.mail_sent += self.core.post.dispatch();
+        let touched = std::mem::take(&mut self.core.touched);
+        for &topic in &touched {
+            let first = self.core.turn.run_count();
+            self.core.make_runs(topic);
+            for run in first..self.core.turn.run_count() {
+                self.fan_out(topic, run);
+            }
+        }
+        self.core.touched = touched;
+        self.core.touched.clear();
+        self.core.publications.clear();
+    }
+
+    fn take_mail(&mut self) {
+        for _ in 0..LETTERS_MAX {
+            if self.core.turn.post.len() > POST_SIZE_MAX {
+                break;
+            }
+            let Some(letter) = self.mailbox.take() else {
+                break;
+            };
+            match letter {
+                Letter::Bag(bag) => {
+                    for (topic, frame) in bag.iter() {
+                        self.core.hear(topic, frame);
+                    }
+                }
+                Letter::Note(note) => self.on_note(note),
+                Letter::Publish {
+                    topic,
+                    kind,
+                    payload,
+                } => {
+                    self.core.publish_from_outside(&topic, kind, &payload);
+                }
+                Letter::Topics(answer) => {
+                    let topics = self.core.topics.iter();
+                    let list = topics
+                        .map(|t| (t.name.to_string(), t.subscribers.len()))
+                        .collect();
+                    // Whoever asked may have gone.
+                    let _ = answer.try_send(list);
+                }
+                Letter::Drain(within) => self.start_drain(within),
+                Letter::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    fn take_notes(&mut self) {
+        // Notes that these bring forth wait for the next turn.
+        for _ in 0..self.core.notes.len() {
+            let Some(note) = self.core.notes.pop_front() else {
+                break;
+            };
+            self.on_note(note);
+        }
+    }
+
+    fn on_note(&mut self, note: H::Note) {
+        self.handler.on_note(
+            &mut ShardContext {
+                core: &mut self.core,
+            },
+            note,
+        );
+    }
+
+    fn start_drain(&mut self, within: std::time::Duration) {
+        let until = self.core.now + within;
+        if self.drain.is_none() {
+            let _ = self.driver.submit(Op::Deafen);
+            self.listen_at = None;
+        }
+        let told = self.drain.as_ref().map_or(0, |drain| drain.told);
+        self.drain = Some(Drain { until, told });
+    }
+
+    /// Queues a run for each subscriber of the topic.
+    fn fan_out(&mut self, topic: u32, run: RunIndex) {
+        let size = self.core.turn.run_size(run);
+        let mut index = 0;
+        loop {
+            let core = &mut self.core;
+            let subscribers = &core.topics.get(topic).subscribers;
+            let mut early = NONE;
+            while let Some(subscriber) = subscribers.get(index) {
+                index += 1;
+                let slot = subscriber.slot;
+                let connection = &mut core.connections[slot as usize];
+                let Stage::Open(open) = &connection.stage else {
+                    continue;
+                };
+                if open.closing.is_some() || open.session.close_sent() {
+                    continue;
+                }
+                core.counted.messages_out += u64::from(core.turn.run(run).message_count);
+                if connection.flags.has(Flags::SENDING) {
+                    let parcel = core.turn.keep(run);
+                    let outbox = &mut core.outboxes[connection.outbox as usize];
+                    if outbox.push(parcel, core.limits.outbox_bytes_max).is_err() {
+                        core.lost
+                            .push((slot, connection.generation, EndReason::SlowConsumer));
+                    }
+                    continue;
+                }
+                core.turn.enqueue(&mut connection.pending, slot, run, size);
+                if core.turn.pending(connection.pending as usize).byte_count > EARLY_SIZE_MIN {
+                    early = connection.pending;
+                    break;
+                }
+            }
+            if early == NONE {
+                return;
+            }
+            self.send_pending(early as usize);
+        }
+    }
+}
+
+impl<H: Handler> Core<H> {
+    /// Joins what was published to the topic in this turn into as few runs as possible.
+    fn make_runs(&mut self, topic: u32) {
+        let entry = self.topics.get_mut(topic);
+        let mut next = std::mem::replace(&mut entry.first, NONE);
+        entry.last = NONE;
+        // The run being joined: where it lies, and how many messages it holds.
+        let mut open: Option<(u32, u32, u32)> = None;
+        while next != NONE {
+            let publication = &self.publications[next as usize];
+            next = publication.next;
+            match publication.bytes.clone() {
+                Bytes::Post(start, end) => {
+                    open = Some(match open {
+                        // Nothing lies between them.
+                        Some((first, last, count))
+                            if last == start && end - first <= RUN_SIZE_MAX =>
+                        {
+                            (first, end, count + 1)
+                        }
+                        Some(run @ (first, last, count))
+                            if last - first + end - start <= RUN_SIZE_MAX =>
+                        {
+                            self.join(run, start, end, count)
+                        }
+                        Some((first, last, count)) => {
+                            self.turn.add_run(Bytes::Post(first, last), count);
+                            (start, end, 1)
+                        }
+                        None => (start, end, 1),
+                    });
+                }
+                large @ (Bytes::Shared(_) | Bytes::Wire(..)) => {
+                    if let Some((first, last, count)) = open.take() {
+                        self.turn.add_run(Bytes::Post(first, last), count);
+                    }
+                    self.turn.add_run(large, 1);
+                }
+            }
+        }
+        if let Some((first, last, count)) = open {
+            self.turn.add_run(Bytes::Post(first, last), count);
+        }
+    }
+
+    /// Puts a publication behind a run: at the end of the arena, where a run that is being
+    /// joined is moved first if it does not lie there already.
+    fn join(&mut self, run: (u32, u32, u32), start: u32, end: u32, count: u32) -> (u32, u32, u32) {
+        let (first, last, _) = run;
+        let post = &mut self.turn.post;
+        let mut moved = first;
+        if last as usize != post.len() {
+            moved = u32::try_from(post.len()).expect("a turn's publications are bounded");
+            post.extend_from_within(first as usize..last as usize);
+        }
+        post.extend_from_within(start as usize..end as usize);
+        (moved, moved + (last - first) + (end - start), count + 1)
+    }
+
+    fn publish_from_outside(
+        &mut self,
+        topic: &str,
+        kind: tidegate_proto::MessageKind,
+        payload: &[u8],
+    ) {
+        use tidegate_proto::{Message, MessageKind};
+        let message = match kind {
+            MessageKind::Binary => Message::Binary(payload),
+            MessageKind::Text => match std::str::from_utf8(payload) {
+                Ok(text) => Message::Text(text),
+                Err(_) => unreachable!("it was put in as a str"),
+            },
+        };
+        // Refused only while another shard is far behind, which is counted.
+        let _ = self.publish(topic, message);
+    }
+}

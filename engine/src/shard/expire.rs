@@ -1,0 +1,124 @@
+//! Phase 4: deadlines that passed, connections that were lost, the drain.
+
+use std::time::Duration;
+
+use tidegate_io::Driver;
+use tidegate_proto::CloseCode;
+use tidegate_proto::handshake::Refusal;
+
+use super::{EndReason, Flags, Handler, Op, Shard, Stage};
+use crate::core::WireKind;
+
+/// How many connections one turn of a drain tells, so that it delays nobody for long.
+const DRAIN_STEP: usize = 4096;
+
+impl<D: Driver, H: Handler> Shard<D, H> {
+    pub(super) fn expire(&mut self) {
+        while let Some((tick, entries)) = self.core.timers.take_due(self.core.now) {
+            for entry in entries {
+                if !self.is_current(entry.slot, entry.generation) {
+                    continue;
+                }
+                let connection = self.core.connection(entry.slot);
+                // Another entry of this connection stands further ahead.
+                if connection.armed != tick {
+                    continue;
+                }
+                connection.armed = 0;
+                let deadline = connection.deadline;
+                if deadline > tick {
+                    let armed = self.core.timers.insert(deadline, entry);
+                    self.core.connection(entry.slot).armed = armed;
+                } else if deadline != 0 {
+                    connection.deadline = 0;
+                    self.on_deadline(entry.slot);
+                }
+            }
+        }
+        self.take_lost();
+        if self.listen_at.is_some_and(|at| at <= self.core.now) {
+            self.listen_at = None;
+            let _ = self.driver.submit(Op::Listen);
+        }
+        self.go_on_draining();
+        self.run_operations();
+    }
+
+    fn take_lost(&mut self) {
+        while let Some((slot, generation, reason)) = self.core.lost.pop() {
+            if self.is_current(slot, generation) {
+                self.abandon(slot, reason, true);
+            }
+        }
+    }
+
+    fn on_deadline(&mut self, slot: u32) {
+        let connection = self.core.connection(slot);
+        let flags = connection.flags;
+        match &connection.stage {
+            Stage::Handshake { .. } => {
+                let refusal =
+                    Refusal::new(408, "timeout", "the request head did not arrive in time");
+                let start = self.core.turn.wire.len();
+                refusal.write(&mut self.core.turn.wire);
+                self.core.shared.refuse(refusal.cause());
+                self.core.take_wire(slot, start, WireKind::Other);
+                self.core.finish(slot);
+            }
+            Stage::Open(open) if open.closing.is_some() || open.session.close_sent() => {
+                let reason = match open.closing {
+                    Some(EndReason::MessageTimeout) => EndReason::MessageTimeout,
+                    _ => EndReason::CloseTimeout,
+                };
+                self.abandon(slot, reason, true);
+            }
+            Stage::Open(_) if flags.has(Flags::SENDING) => {
+                self.abandon(slot, EndReason::SendTimeout, true);
+            }
+            Stage::Open(_) if flags.has(Flags::IN_MESSAGE) => {
+                let why = EndReason::MessageTimeout;
+                self.core
+                    .close(slot, CloseCode::POLICY, "the message took too long", why);
+            }
+            Stage::Open(_) | Stage::Released => {}
+            Stage::Lingering => self.core.release(slot, true),
+        }
+    }
+
+    /// Tells the next few connections that the server is going away.
+    fn go_on_draining(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        if drain.until <= self.core.now {
+            drain.told = usize::MAX;
+            self.stopped = true;
+            return;
+        }
+        if drain.told == usize::MAX {
+            return;
+        }
+        let from = drain.told;
+        let to = (from + DRAIN_STEP).min(self.core.connections.capacity());
+        drain.told = if to == self.core.connections.capacity() {
+            usize::MAX
+        } else {
+            to
+        };
+        for slot in from..to {
+            let Some(connection) = self.core.connections.get(slot) else {
+                continue;
+            };
+            let Ok(slot) = u32::try_from(slot) else {
+                continue;
+            };
+            match connection.stage {
+                Stage::Open(_) => {
+                    let (code, why) = (CloseCode::GOING_AWAY, EndReason::Drained);
+                    self.core.close(slot, code, "the server is going away", why);
+                }
+                // Its request has not arrived, so nothing is owed; it may come back.
+                Stage::Handshake { .. } => self.core.set_deadline(slot, Duration::from_secs(1)),
+                Stage::Lingering | Stage::Released => {}
+            }
+        }
+    }
+}

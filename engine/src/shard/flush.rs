@@ -1,0 +1,127 @@
+//! Phase 5: one vectored send for each connection; then those that are done are shut.
+
+use tidegate_io::Driver;
+
+use super::{Flags, Handler, NONE, Op, Shard, Socket, Stage, Submitted};
+use crate::core::Operation;
+use crate::outbox::Outbox;
+use crate::turn::Bytes;
+
+impl<D: Driver, H: Handler> Shard<D, H> {
+    pub(super) fn flush(&mut self) {
+        for pending in 0..self.core.turn.pending_count() {
+            self.send_pending(pending);
+        }
+        self.core.turn.clear();
+        self.shut_finished();
+        self.run_operations();
+    }
+
+    /// Sends the replies of this turn before more is received.
+    pub(super) fn flush_replies(&mut self) {
+        for pending in 0..self.core.turn.pending_count() {
+            self.send_pending(pending);
+        }
+        self.core.turn.clear_replies();
+        self.shut_finished();
+        self.run_operations();
+    }
+
+    /// Hands one connection's batch to the driver.
+    pub(super) fn send_pending(&mut self, index: usize) {
+        let pending = self.core.turn.pending(index);
+        if pending.slot == NONE {
+            return;
+        }
+        let slot = pending.slot;
+        let connection = &mut self.core.connections[slot as usize];
+        self.core.counted.bytes_out += u64::from(pending.byte_count);
+        let pieces = self.core.turn.pieces(pending);
+        let submitted = self.driver.submit(Op::Send {
+            socket: Socket(slot),
+            pieces: &pieces,
+        });
+        drop(pieces);
+        self.core.turn.cancel(&mut connection.pending);
+        match submitted {
+            Submitted::Done => {
+                if connection.flags.has(Flags::PAUSED) {
+                    connection.flags.clear(Flags::PAUSED);
+                    self.core.operations.push(Operation::Resume { slot });
+                }
+            }
+            Submitted::Pending => {
+                connection.flags.set(Flags::SENDING);
+                let size = pending.byte_count as usize;
+                let outbox = self.core.outboxes.insert(Outbox::behind(size));
+                connection.outbox = u32::try_from(outbox).expect("no more than connections");
+                let full = size > self.core.limits.outbox_pause_size;
+                if full && !connection.flags.has(Flags::PAUSED) {
+                    connection.flags.set(Flags::PAUSED);
+                    self.core.operations.push(Operation::Pause { slot });
+                }
+                // In a close handshake, its own deadline stays.
+                if connection.talking().is_some() {
+                    self.core.set_deadline(slot, self.core.limits.send_timeout);
+                }
+            }
+        }
+    }
+
+    /// A batch has gone to its last byte: what waited behind it is the next one.
+    pub(super) fn on_sent(&mut self, slot: u32) {
+        let core = &mut self.core;
+        let connection = &mut core.connections[slot as usize];
+        connection.flags.clear(Flags::SENDING);
+        let outbox = std::mem::replace(&mut connection.outbox, NONE);
+        if outbox == NONE {
+            return;
+        }
+        let mut outbox = core.outboxes.remove(outbox as usize);
+        for parcel in outbox.take_batch() {
+            let run = core.turn.add_run(Bytes::Shared(parcel), 0);
+            let size = core.turn.run_size(run);
+            core.turn.enqueue(&mut connection.pending, slot, run, size);
+        }
+        if connection.flags.has(Flags::FINISHING) {
+            core.finishing.push((slot, connection.generation));
+        } else if connection.talking().is_some() {
+            connection.deadline = 0;
+            if connection.flags.has(Flags::IN_MESSAGE) {
+                core.set_deadline(slot, core.limits.message_timeout);
+            }
+        }
+        let connection = &mut core.connections[slot as usize];
+        if connection.pending == NONE && connection.flags.has(Flags::PAUSED) {
+            connection.flags.clear(Flags::PAUSED);
+            core.operations.push(Operation::Resume { slot });
+        }
+    }
+
+    /// Shuts our side of those that have nothing more to say.
+    fn shut_finished(&mut self) {
+        for _ in 0..self.core.finishing.len() {
+            let Some((slot, generation)) = self.core.finishing.pop() else {
+                break;
+            };
+            if !self.is_current(slot, generation) {
+                continue;
+            }
+            let connection = self.core.connection(slot);
+            let shut = !connection.flags.has(Flags::FINISHING);
+            // While a batch is under way, `on_sent` comes back to this.
+            if shut || connection.flags.has(Flags::SENDING) {
+                continue;
+            }
+            debug_assert!(connection.pending == NONE, "it has just been flushed");
+            connection.flags.clear(Flags::FINISHING);
+            if connection.flags.has(Flags::ENDED) {
+                self.core.release(slot, false);
+            } else if matches!(connection.stage, Stage::Lingering) {
+                let _ = self.driver.submit(Op::Shutdown {
+                    socket: Socket(slot),
+                });
+            }
+        }
+    }
+}

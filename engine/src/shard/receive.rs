@@ -1,0 +1,360 @@
+//! Phase 2: completions become bytes, messages, and calls of the handler.
+
+use std::time::Duration;
+
+use tidegate_io::{Completion, Driver};
+use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_request, upgrade};
+use tidegate_proto::{Event, Input, Session, Settings, Violation};
+
+use super::{Context, EndReason, Flags, Handler, Shard, Stage};
+use crate::connection::Open;
+use crate::core::{Operation, WireKind};
+use crate::{Answer, Reply, Upgrade};
+
+/// After the kernel could not accept, it is asked again so much later: often enough to serve
+/// soon when there are descriptors again, and seldom enough to cost nothing.
+const LISTEN_RETRY: Duration = Duration::from_millis(100);
+
+/// With so many bytes of replies, or connections that are replied to, they are sent before
+/// more is received: what has just been touched is then still in the nearest cache.
+const REPLIES_SIZE_MAX: usize = 64 * 1024;
+const REPLIES_COUNT_MAX: usize = 64;
+
+/// An unfinished frame that lacks so much is received without a copy.
+const DIRECT_SIZE_MIN: usize = 64 * 1024;
+
+impl<D: Driver, H: Handler> Shard<D, H> {
+    pub(super) fn receive(&mut self) {
+        while let Some(completion) = self.driver.reap() {
+            // The driver's bytes are lent to `completion`, so nothing of the shard that
+            // would need the driver can be called: operations are queued.
+            let mut half = Half {
+                core: &mut self.core,
+                handler: &mut self.handler,
+            };
+            match half.take(completion) {
+                Next::Nothing => {}
+                Next::Ended(slot) => self.on_ended(slot),
+                Next::Sent(slot) => self.on_sent(slot),
+                Next::Gone(slot) => self.abandon(slot, EndReason::Reset, false),
+                Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
+                Next::End(slot, reason, code) => {
+                    self.end(slot, reason, code);
+                    self.core.finish(slot);
+                }
+            }
+            self.run_operations();
+            let turn = &self.core.turn;
+            if turn.wire.len() > REPLIES_SIZE_MAX || turn.pending_count() > REPLIES_COUNT_MAX {
+                self.flush_replies();
+            }
+        }
+    }
+
+    /// The peer will send no more: a WebSocket is over, a handshake will not come.
+    fn on_ended(&mut self, slot: u32) {
+        let connection = self.core.connection(slot);
+        connection.flags.set(Flags::ENDED);
+        match &connection.stage {
+            Stage::Handshake { .. } => self.core.release(slot, false),
+            Stage::Open(_) => {
+                self.end(slot, EndReason::Ended, None);
+                self.core.finish(slot);
+            }
+            Stage::Lingering if connection.flags.has(Flags::FINISHING) => {}
+            Stage::Lingering => self.core.release(slot, false),
+            Stage::Released => {}
+        }
+    }
+}
+
+/// What is left to be done when the bytes have been given back.
+enum Next {
+    Nothing,
+    Ended(u32),
+    Sent(u32),
+    Gone(u32),
+    Refused,
+    End(u32, EndReason, Option<tidegate_proto::CloseCode>),
+}
+
+/// A shard without its driver, which has lent its bytes.
+struct Half<'a, H: Handler> {
+    core: &'a mut super::Core<H>,
+    handler: &'a mut H,
+}
+
+impl<H: Handler> Half<'_, H> {
+    fn take(&mut self, completion: Completion<'_>) -> Next {
+        match completion {
+            Completion::Received { socket, bytes } => return self.on_bytes(socket.0, bytes),
+            Completion::Filled { socket, buffer } => return self.on_filled(socket.0, buffer),
+            Completion::Sent { socket } => return Next::Sent(socket.0),
+            Completion::Accepted { peer } => {
+                let slot = self.core.insert();
+                self.core.operations.push(Operation::Open { slot, peer });
+                self.core
+                    .set_deadline(slot, self.core.limits.handshake_timeout);
+            }
+            Completion::Ended { socket } => return Next::Ended(socket.0),
+            Completion::Gone { socket, .. } => return Next::Gone(socket.0),
+            Completion::Closed { socket } => self.core.remove(socket.0),
+            Completion::Refused { .. } => {
+                self.core.counted.accept_failures += 1;
+                return Next::Refused;
+            }
+            Completion::Connected { .. } => unreachable!("a shard does not connect"),
+        }
+        Next::Nothing
+    }
+
+    fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+        self.core.counted.bytes_in += bytes.len() as u64;
+        match &mut self.core.connection(slot).stage {
+            Stage::Open(_) => self.on_frames(slot, bytes),
+            Stage::Handshake { head } => {
+                let head = std::mem::take(head);
+                self.on_head(slot, head, bytes)
+            }
+            Stage::Lingering | Stage::Released => Next::Nothing,
+        }
+    }
+
+    /// Bytes of an open WebSocket.
+    fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+        let mut input = Input::new(bytes);
+        loop {
+            let start = self.core.turn.wire.len();
+            let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
+                return Next::Nothing;
+            };
+            let event = open.session.receive(&mut input, &mut self.core.turn.wire);
+            match self.on_event(slot, start, event) {
+                None => {}
+                Some(Next::Nothing) => break,
+                Some(next) => return next,
+            }
+        }
+        self.after_frames(slot);
+        Next::Nothing
+    }
+
+    /// `None`: there may be more events.
+    fn on_event(
+        &mut self,
+        slot: u32,
+        start: usize,
+        event: Result<Option<Event<'_>>, Violation>,
+    ) -> Option<Next> {
+        match event {
+            Ok(Some(Event::Message(message))) => {
+                self.core.counted.messages_in += 1;
+                let mut context = Context::new(self.core, slot);
+                self.handler.on_message(&mut context, message.message());
+                None
+            }
+            Ok(Some(Event::Ping(_))) => {
+                self.core.take_wire(slot, start, WireKind::Pong);
+                None
+            }
+            Ok(Some(Event::Pong(_))) => None,
+            Ok(Some(Event::Close { code, .. })) => {
+                self.core.take_wire(slot, start, WireKind::Other);
+                Some(Next::End(slot, EndReason::ClosedByPeer, code))
+            }
+            Ok(None) => Some(Next::Nothing),
+            Err(violation) => {
+                self.core.take_wire(slot, start, WireKind::Other);
+                let code = violation.code();
+                Some(Next::End(slot, reason_of(&violation), Some(code)))
+            }
+        }
+    }
+
+    /// The chunk is used up: is a message left open, and does too much wait to be sent?
+    fn after_frames(&mut self, slot: u32) {
+        let connection = &mut self.core.connections[slot as usize];
+        let Stage::Open(open) = &mut connection.stage else {
+            return;
+        };
+        if open.session.message_open() {
+            if let Some(direct) = open.session.take_buffer(DIRECT_SIZE_MIN) {
+                let (buffer, size) = (direct.buffer, direct.wanted);
+                self.core
+                    .operations
+                    .push(Operation::ReceiveInto { slot, buffer, size });
+            }
+            if !connection.flags.has(Flags::IN_MESSAGE) {
+                connection.flags.set(Flags::IN_MESSAGE);
+                if open.closing.is_none() && !connection.flags.has(Flags::SENDING) {
+                    self.core
+                        .set_deadline(slot, self.core.limits.message_timeout);
+                }
+            }
+        } else if connection.flags.has(Flags::IN_MESSAGE) {
+            connection.flags.clear(Flags::IN_MESSAGE);
+            if open.closing.is_none() && !connection.flags.has(Flags::SENDING) {
+                connection.deadline = 0;
+            }
+        }
+        self.pause_if_full(slot);
+    }
+
+    fn pause_if_full(&mut self, slot: u32) {
+        let connection = &mut self.core.connections[slot as usize];
+        if connection.flags.has(Flags::SENDING) && !connection.flags.has(Flags::PAUSED) {
+            let outbox = &self.core.outboxes[connection.outbox as usize];
+            if outbox.bytes_used() > self.core.limits.outbox_pause_size {
+                connection.flags.set(Flags::PAUSED);
+                self.core.operations.push(Operation::Pause { slot });
+            }
+        }
+    }
+
+    fn on_filled(&mut self, slot: u32, buffer: Vec<u8>) -> Next {
+        let start = self.core.turn.wire.len();
+        let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
+            return Next::Nothing;
+        };
+        let before = open.session.memory();
+        self.core.counted.bytes_in += buffer.len().saturating_sub(before) as u64;
+        let event = open.session.give_buffer(buffer, &mut self.core.turn.wire);
+        if let Some(next @ (Next::Ended(_) | Next::End(..))) = self.on_event(slot, start, event) {
+            return next;
+        }
+        self.after_frames(slot);
+        Next::Nothing
+    }
+
+    /// More of the request head; `head` is what came before.
+    fn on_head(&mut self, slot: u32, mut head: Vec<u8>, bytes: &mut [u8]) -> Next {
+        let limits = self.core.limits.head;
+        if head.is_empty() {
+            match read_request(bytes, &limits) {
+                Ok(HeadStatus::Partial) => self.keep_head(slot, bytes.to_vec()),
+                Ok(HeadStatus::Complete { request, size }) => {
+                    let opened = self.on_request(slot, &request);
+                    return self.after_head(slot, opened, &mut bytes[size..]);
+                }
+                Err(refusal) => self.refuse(slot, &refusal),
+            }
+            return Next::Nothing;
+        }
+        // Reading the head again costs its length, so it is done when a line has ended, and
+        // no oftener than there may be lines.
+        let has_line = bytes.contains(&b'\n');
+        head.extend_from_slice(bytes);
+        if !has_line && head.len() <= limits.size_max {
+            self.keep_head(slot, head);
+            return Next::Nothing;
+        }
+        match read_request(&head, &limits) {
+            Ok(HeadStatus::Partial) => self.keep_head(slot, head),
+            Ok(HeadStatus::Complete { request, size }) => {
+                let opened = self.on_request(slot, &request);
+                return self.after_head(slot, opened, &mut head[size..]);
+            }
+            Err(refusal) => self.refuse(slot, &refusal),
+        }
+        Next::Nothing
+    }
+
+    fn keep_head(&mut self, slot: u32, head: Vec<u8>) {
+        self.core.connection(slot).stage = Stage::Handshake { head };
+    }
+
+    /// `true`: a WebSocket is open now.
+    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> bool {
+        if request.has_body() {
+            self.refuse(
+                slot,
+                &Refusal::new(400, "body", "a request body is not accepted here"),
+            );
+            return false;
+        }
+        match self.handler.on_request(request) {
+            Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
+            Answer::Respond(reply) => {
+                self.core.counted.requests += 1;
+                self.respond(slot, &reply, request.method() == "HEAD");
+            }
+            Answer::Refuse(refusal) => self.refuse(slot, &refusal),
+        }
+        false
+    }
+
+    fn upgrade(&mut self, slot: u32, request: &Request<'_>, wanted: Upgrade<H::State>) -> bool {
+        let accepted = match upgrade(request) {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                self.refuse(slot, &refusal);
+                return false;
+            }
+        };
+        let protocol = wanted
+            .protocol
+            .as_deref()
+            .filter(|chosen| accepted.protocols().any(|offered| offered == *chosen));
+        let start = self.core.turn.wire.len();
+        accepted.write_response(protocol, &[], &mut self.core.turn.wire);
+        self.core.take_wire(slot, start, WireKind::Other);
+        let message_size_max = wanted
+            .message_size_max
+            .unwrap_or(self.core.limits.message_size_max);
+        let connection = self.core.connection(slot);
+        connection.deadline = 0;
+        connection.stage = Stage::Open(Open {
+            session: Session::server(Settings { message_size_max }),
+            subscriptions: smallvec::SmallVec::new(),
+            closing: None,
+            state: wanted.state,
+        });
+        self.core.counted.opens += 1;
+        self.core.counted.sessions += 1;
+        self.handler.on_open(&mut Context::new(self.core, slot));
+        true
+    }
+
+    /// What came behind the head belongs to the WebSocket, or to nobody.
+    fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
+        if opened && !rest.is_empty() {
+            self.on_frames(slot, rest)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {
+        let start = self.core.turn.wire.len();
+        let headers: Vec<(&str, &str)> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let response = Response {
+            status: reply.status,
+            content_type: reply.content_type,
+            headers: &headers,
+            body: &reply.body,
+        };
+        response.write(head_only, &mut self.core.turn.wire);
+        self.core.take_wire(slot, start, WireKind::Other);
+        self.core.finish(slot);
+    }
+
+    fn refuse(&mut self, slot: u32, refusal: &Refusal) {
+        let start = self.core.turn.wire.len();
+        refusal.write(&mut self.core.turn.wire);
+        self.core.shared.refuse(refusal.cause());
+        self.core.take_wire(slot, start, WireKind::Other);
+        self.core.finish(slot);
+    }
+}
+
+fn reason_of(violation: &Violation) -> EndReason {
+    match violation.code() {
+        tidegate_proto::CloseCode::TOO_BIG => EndReason::TooBig,
+        tidegate_proto::CloseCode::INVALID_PAYLOAD => EndReason::InvalidUtf8,
+        _ => EndReason::ProtocolError,
+    }
+}

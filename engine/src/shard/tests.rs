@@ -1,0 +1,198 @@
+//! Whole shards on a simulated kernel: short, late, reordered, refused, reset.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_io::Driver;
+use tidegate_io::sim::{Faults, SimDriver, World};
+
+use super::{Parts, Shard};
+use crate::mailbox::{Address, Letter, Post, mailbox};
+use crate::{
+    Answer, CloseCode, Context, End, EndReason, Handler, Limits, Message, Request, ShardContext,
+    Upgrade,
+};
+
+mod allocations;
+mod laws;
+mod peer;
+mod timeouts;
+
+use peer::Peer;
+
+/// Turns after which a test that waits for something has failed.
+const TURNS_MAX: usize = 200_000;
+
+/// `/echo` echoes, `/room` is a room, `/feed` listens to it; what ended is remembered.
+#[derive(Debug, Default)]
+struct Bench {
+    ends: Vec<EndReason>,
+    opens: usize,
+    notes: Vec<u32>,
+    busy: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Echo,
+    Room,
+    Feed,
+}
+
+impl Handler for Bench {
+    type State = Kind;
+    type Note = u32;
+
+    fn on_request(&mut self, request: &Request<'_>) -> Answer<Kind> {
+        Answer::Upgrade(Upgrade::new(match request.path() {
+            "/room" => Kind::Room,
+            "/feed" => Kind::Feed,
+            _ => Kind::Echo,
+        }))
+    }
+
+    fn on_open(&mut self, context: &mut Context<'_, Self>) {
+        self.opens += 1;
+        if *context.state() != Kind::Echo {
+            context.subscribe("room");
+        }
+    }
+
+    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
+        match *context.state() {
+            Kind::Echo => context
+                .send(message)
+                .expect("reading stops before the outbox is full"),
+            Kind::Room => self.busy += usize::from(context.publish("room", message).is_err()),
+            Kind::Feed => context.close(CloseCode::POLICY, "listen only"),
+        }
+    }
+
+    fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {
+        assert!(context.send(Message::Text("too late")).is_err());
+        self.ends.push(end.reason);
+    }
+
+    fn on_note(&mut self, _shard: &mut ShardContext<'_, Self>, note: u32) {
+        self.notes.push(note);
+    }
+}
+
+/// Some shards in one world.
+struct Stand {
+    seed: u64,
+    world: World,
+    shards: Vec<Shard<SimDriver, Bench>>,
+    addresses: Vec<Address<u32>>,
+}
+
+impl Stand {
+    fn new(seed: u64, faults: Faults, shard_count: usize, limits: &Limits) -> Self {
+        let world = World::with_faults(seed, faults);
+        let drivers: Vec<SimDriver> = (0..shard_count).map(|_| world.driver()).collect();
+        let mut mailboxes = Vec::new();
+        let mut addresses: Vec<Address<u32>> = Vec::new();
+        for driver in &drivers {
+            let (inside, outside) = mailbox(limits.mailbox_letters_max, driver.waker());
+            mailboxes.push(inside);
+            addresses.push(outside);
+        }
+        let shards =
+            drivers
+                .into_iter()
+                .zip(mailboxes)
+                .enumerate()
+                .map(|(index, (driver, mailbox))| {
+                    let others = addresses.iter().cloned().enumerate();
+                    let targets = others
+                        .map(|(i, address)| (i != index).then_some(address))
+                        .collect();
+                    let post = Post::new(targets, limits.mail_bytes_max);
+                    let (limits, shared) = (limits.clone(), Arc::default());
+                    let parts = Parts {
+                        index,
+                        limits,
+                        mailbox,
+                        post,
+                        shared,
+                        seed,
+                    };
+                    Shard::new(driver, Bench::default(), parts)
+                });
+        let shards = shards.collect();
+        Self {
+            seed,
+            world,
+            shards,
+            addresses,
+        }
+    }
+
+    /// One turn of every shard, and a look of every peer.
+    fn turn(&mut self, peers: &mut [Peer]) {
+        for shard in &mut self.shards {
+            shard.turn().expect("a simulation can always wait");
+        }
+        for peer in peers {
+            peer.look();
+        }
+    }
+
+    /// Turns until it is so.
+    #[track_caller]
+    fn until(&mut self, peers: &mut [Peer], what: &str, so: impl Fn(&Self, &[Peer]) -> bool) {
+        for _ in 0..TURNS_MAX {
+            if so(self, peers) {
+                return;
+            }
+            self.turn(peers);
+        }
+        panic!("seed {}: not within {TURNS_MAX} turns: {what}", self.seed);
+    }
+
+    fn connect(&mut self, count: usize, path: &str) -> Vec<Peer> {
+        let peer = |_| Peer::new(self.world.connect().expect("a shard listens"), path);
+        (0..count).map(peer).collect()
+    }
+
+    fn connect_open(&mut self, count: usize, path: &str) -> Vec<Peer> {
+        let mut peers = self.connect(count, path);
+        self.until(&mut peers, "all are open", |_, peers| {
+            peers.iter().all(Peer::is_open)
+        });
+        peers
+    }
+
+    fn connections(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.core.connections.len())
+            .sum()
+    }
+
+    fn ends(&self) -> Vec<EndReason> {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.handler.ends.clone())
+            .collect()
+    }
+
+    /// Everything has been given back.
+    fn assert_empty(&self) {
+        for shard in &self.shards {
+            let core = &shard.core;
+            assert_eq!(core.connections.len(), 0, "seed {}", self.seed);
+            assert_eq!(core.outboxes.len(), 0, "seed {}", self.seed);
+            assert_eq!(core.topics.len(), 0, "seed {}", self.seed);
+            assert_eq!(core.counted.sessions, 0, "seed {}", self.seed);
+            assert_eq!(
+                shard.handler.opens,
+                shard.handler.ends.len(),
+                "seed {}",
+                self.seed
+            );
+        }
+        assert_eq!(self.world.open_links(), 0, "seed {}", self.seed);
+        assert_eq!(self.world.buffers_held(), 0, "seed {}", self.seed);
+    }
+}

@@ -1,0 +1,135 @@
+//! A client in the simulation: the other half of the protocol.
+
+use tidegate_io::sim::Client;
+use tidegate_proto::handshake::ClientKey;
+use tidegate_proto::{CloseCode, Event, HeadLimits, Input, Message, Session, Settings};
+
+const KEY: [u8; 4] = [7, 13, 99, 200];
+
+/// A client with all that it has heard.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) client: Client,
+    key: ClientKey,
+    session: Session,
+    open: bool,
+    /// What the server answered instead of a 101.
+    pub(super) refused: Vec<u8>,
+    pub(super) heard: Vec<Vec<u8>>,
+    pub(super) pongs: Vec<Vec<u8>>,
+    pub(super) close_code: Option<Option<CloseCode>>,
+    /// Whether it answers the server's close frame.
+    pub(super) polite: bool,
+    finished: bool,
+}
+
+impl Peer {
+    pub(super) fn new(client: Client, path: &str) -> Self {
+        let key = ClientKey::new([3; 16]);
+        let mut request = Vec::new();
+        key.write_request("sim", path, &[], &mut request);
+        client.send(&request);
+        Self {
+            client,
+            key,
+            session: Session::client(Settings {
+                message_size_max: 1 << 24,
+            }),
+            open: false,
+            refused: Vec::new(),
+            heard: Vec::new(),
+            pongs: Vec::new(),
+            close_code: None,
+            polite: true,
+            finished: false,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn send(&self, wire: &[u8]) {
+        if !wire.is_empty() && !self.finished && !self.client.is_reset() {
+            self.client.send(wire);
+        }
+    }
+
+    pub(super) fn say(&mut self, message: Message<'_>) {
+        let mut wire = Vec::new();
+        self.session.send_masked(message, KEY, &mut wire);
+        self.send(&wire);
+    }
+
+    pub(super) fn ping(&mut self, payload: &[u8]) {
+        let mut wire = Vec::new();
+        self.session.ping_masked(payload, KEY, &mut wire);
+        self.send(&wire);
+    }
+
+    pub(super) fn close(&mut self) {
+        if self.finished {
+            return;
+        }
+        let mut wire = Vec::new();
+        self.session
+            .close_masked(Some(CloseCode::NORMAL), "bye", KEY, &mut wire);
+        self.send(&wire);
+    }
+
+    /// Takes in whatever has arrived.
+    pub(super) fn look(&mut self) {
+        let mut bytes = self.client.receive();
+        if !self.open {
+            self.refused.extend_from_slice(&bytes);
+            let limits = HeadLimits::default();
+            match self.key.read_response(&self.refused, &limits) {
+                Ok(Some((_, size))) => {
+                    bytes = self.refused.split_off(size);
+                    self.refused.clear();
+                    self.open = true;
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+        self.hear(&mut bytes);
+        if self.client.is_ended() && !self.client.is_reset() {
+            self.finish();
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.finished = true;
+        self.client.reset();
+    }
+
+    pub(super) fn finish(&mut self) {
+        if !self.finished {
+            self.finished = true;
+            self.client.finish();
+        }
+    }
+
+    fn hear(&mut self, bytes: &mut [u8]) {
+        let mut input = Input::new(bytes);
+        let mut wire = Vec::new();
+        loop {
+            match self.session.receive(&mut input, &mut wire) {
+                Ok(Some(Event::Message(message))) => {
+                    self.heard.push(message.message().as_bytes().to_vec());
+                }
+                Ok(Some(Event::Pong(payload))) => self.pongs.push(payload.as_slice().to_vec()),
+                Ok(Some(Event::Ping(_))) => {}
+                Ok(Some(Event::Close { code, .. })) => {
+                    self.close_code = Some(code);
+                    if self.polite {
+                        self.session.close_masked(code, "", KEY, &mut wire);
+                    }
+                }
+                Ok(None) => break,
+                Err(violation) => panic!("the server broke the protocol: {violation}"),
+            }
+        }
+        self.send(&wire);
+    }
+}

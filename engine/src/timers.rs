@@ -1,0 +1,224 @@
+//! A coarse wheel for a million deadlines, nearly all of which never come due.
+//!
+//! A tick is 128 ms and the wheel has 512 buckets, so it turns once in 65 s. A bucket is a
+//! list of entries of 8 bytes; a connection stands in the wheel at most a few times, and
+//! changing its deadline touches the connection only. An entry that comes up and finds that
+//! its connection's deadline has moved goes to the bucket of the new one.
+//!
+//! ```text
+//!  connection.deadline = 9 ──┐            buckets: … 6 [ ]  7 [a b]  8 [ ]  9 [ ] …
+//!  the entry stands at 7  ───┴─ at 7: not due yet ─▶ moves to 9 ─▶ at 9: due
+//! ```
+
+use std::time::{Duration, Instant};
+
+const TICK_MILLIS: u128 = 128;
+const BUCKET_COUNT: usize = 512;
+const WORD_BITS: usize = 64;
+
+/// A moment, counted in ticks since the shard began; 0 is never.
+pub(crate) type Tick = u32;
+
+/// The connection that an entry stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// The wheel of one shard.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    start: Instant,
+    /// All buckets before this tick have been emptied.
+    now: Tick,
+    buckets: Vec<Vec<Entry>>,
+    /// A bit for each bucket that holds something.
+    occupied: [u64; BUCKET_COUNT / WORD_BITS],
+}
+
+impl Timers {
+    pub(crate) fn new(start: Instant) -> Self {
+        Self {
+            start,
+            now: 1,
+            buckets: (0..BUCKET_COUNT).map(|_| Vec::new()).collect(),
+            occupied: [0; BUCKET_COUNT / WORD_BITS],
+        }
+    }
+
+    /// The first tick that is not before `after` from now.
+    pub(crate) fn tick_after(&self, now: Instant, after: Duration) -> Tick {
+        self.tick_of(now + after) + 1
+    }
+
+    /// The tick in which `moment` lies; the first is 1.
+    fn tick_of(&self, moment: Instant) -> Tick {
+        let ticks = moment.saturating_duration_since(self.start).as_millis() / TICK_MILLIS;
+        // 17 years of 128 ms fit.
+        u32::try_from(ticks + 1).unwrap_or(u32::MAX - 1)
+    }
+
+    /// Puts an entry where it will come up at `tick`, or one turn of the wheel from now if
+    /// that is sooner. Returns the tick at which it comes up.
+    pub(crate) fn insert(&mut self, tick: Tick, entry: Entry) -> Tick {
+        let last = self.now + BUCKET_COUNT as Tick - 1;
+        let tick = tick.clamp(self.now, last);
+        let bucket = tick as usize % BUCKET_COUNT;
+        self.buckets[bucket].push(entry);
+        self.occupied[bucket / WORD_BITS] |= 1 << (bucket % WORD_BITS);
+        tick
+    }
+
+    /// Takes the entries of the next bucket that has come up; `None` when all have been.
+    /// With them comes the tick of the bucket.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Tick, Vec<Entry>)> {
+        let until = self.tick_of(now);
+        while self.now < until {
+            let Some(next) = self.next_occupied() else {
+                self.now = until;
+                return None;
+            };
+            if next >= until {
+                self.now = until;
+                return None;
+            }
+            self.now = next + 1;
+            let bucket = next as usize % BUCKET_COUNT;
+            self.occupied[bucket / WORD_BITS] &= !(1 << (bucket % WORD_BITS));
+            return Some((next, std::mem::take(&mut self.buckets[bucket])));
+        }
+        None
+    }
+
+    /// How long until the next bucket comes up; `None` when the wheel is empty.
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Duration> {
+        let tick = self.next_occupied()?;
+        // A bucket is taken once its tick has passed.
+        let millis = u64::from(tick) * TICK_MILLIS as u64;
+        Some((self.start + Duration::from_millis(millis)).saturating_duration_since(now))
+    }
+
+    /// The first tick from `self.now` on whose bucket holds something.
+    fn next_occupied(&self) -> Option<Tick> {
+        let first = self.now as usize % BUCKET_COUNT;
+        let word_count = self.occupied.len();
+        for step in 0..=word_count {
+            let word_index = (first / WORD_BITS + step) % word_count;
+            let mut word = self.occupied[word_index];
+            if step == 0 {
+                word &= u64::MAX << (first % WORD_BITS);
+            } else if step == word_count {
+                word &= !(u64::MAX << (first % WORD_BITS));
+            }
+            if word != 0 {
+                let bucket = word_index * WORD_BITS + word.trailing_zeros() as usize;
+                let ahead = (bucket + BUCKET_COUNT - first) % BUCKET_COUNT;
+                return Some(self.now + ahead as Tick);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+mod tests {
+    use super::*;
+
+    fn entry(slot: u32) -> Entry {
+        Entry {
+            slot,
+            generation: 0,
+        }
+    }
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn an_entry_comes_up_after_its_deadline_and_within_two_ticks() {
+        let start = Instant::now();
+        for after in [0, 1, 127, 128, 129, 5_000, 10_000, 60_000] {
+            let mut timers = Timers::new(start);
+            let tick = timers.tick_after(start, Duration::from_millis(after));
+            timers.insert(tick, entry(7));
+            let mut elapsed = 0;
+            let due = loop {
+                if let Some(due) = timers.take_due(at(start, elapsed)) {
+                    break due;
+                }
+                elapsed += 1;
+            };
+            assert_eq!(due.1, vec![entry(7)]);
+            assert!(
+                elapsed > after && elapsed <= after + 256,
+                "{after} came at {elapsed}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_wheel_tells_when_to_look_again() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        assert_eq!(timers.next_due(start), None);
+        let tick = timers.tick_after(start, Duration::from_secs(10));
+        timers.insert(tick, entry(1));
+        let wait = timers.next_due(start).unwrap();
+        assert!(
+            timers
+                .take_due(start + wait - Duration::from_millis(1))
+                .is_none()
+        );
+        assert!(timers.take_due(start + wait).is_some());
+        assert_eq!(timers.next_due(start + wait), None);
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_wheel_comes_up_early_and_can_be_put_back() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        let tick = timers.tick_after(start, Duration::from_secs(600));
+        let came_up = timers.insert(tick, entry(1));
+        assert!(came_up < tick);
+        assert!(timers.take_due(at(start, 70_000)).is_some());
+    }
+
+    #[test]
+    fn each_entry_comes_up_once_over_many_turns_of_the_wheel() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        let mut inserted = 0_u32;
+        let mut taken = 0;
+        for step in 0..3_000_u64 {
+            let now = at(start, step * 100);
+            let tick = timers.tick_after(now, Duration::from_millis(step * 37 % 60_000));
+            timers.insert(tick, entry(inserted));
+            inserted += 1;
+            while let Some((_, entries)) = timers.take_due(now) {
+                taken += entries.len();
+            }
+        }
+        while let Some((_, entries)) = timers.take_due(at(start, 400_000)) {
+            taken += entries.len();
+        }
+        assert_eq!(taken, inserted as usize);
+    }
+
+    #[test]
+    fn a_jump_ahead_of_several_turns_takes_everything_that_was_due() {
+        let start = Instant::now();
+        let mut timers = Timers::new(start);
+        for slot in 0..100 {
+            let tick = timers.tick_after(start, Duration::from_millis(u64::from(slot) * 500));
+            timers.insert(tick, entry(slot));
+        }
+        let mut taken = 0;
+        while let Some((_, entries)) = timers.take_due(at(start, 1_000_000)) {
+            taken += entries.len();
+        }
+        assert_eq!(taken, 100);
+    }
+}

@@ -1,0 +1,291 @@
+//! What one turn is going to send, before anybody sends.
+//!
+//! Replies and publications are encoded into two arenas that live as long as the turn; who is
+//! to be sent what is noted in lists of small numbers. So a small message costs no
+//! allocation and no reference count on its way out, and all that one connection gets in a
+//! turn leaves in one system call:
+//!
+//! ```text
+//!  connection.pending ─▶ Pending { slot, first, last }      one for each connection sent to
+//!                              │
+//!                              ▼
+//!                          Link { run, next } ─▶ Link …     in the order of sending
+//!                              │
+//!                              ▼
+//!                          Run: a range of `wire` (replies), a range of `post`
+//!                               (publications), or a parcel (large, or kept from before)
+//! ```
+//!
+//! A run of publications is shared by all subscribers of a topic. If one of them cannot take
+//! it now, it is copied into a parcel, once, and that is shared by all such subscribers.
+
+use smallvec::SmallVec;
+use tidegate_io::{Parcel, Piece};
+
+use crate::connection::NONE;
+
+/// An index into the runs of this turn.
+pub(crate) type RunIndex = u32;
+
+/// Bytes to be sent.
+#[derive(Debug)]
+pub(crate) struct Run {
+    bytes: Bytes,
+    /// The same bytes as a parcel, once somebody has to keep them beyond the turn.
+    kept: Option<Parcel>,
+    /// How many messages of publications these are.
+    pub(crate) message_count: u32,
+}
+
+/// Where bytes lie.
+#[derive(Debug, Clone)]
+pub(crate) enum Bytes {
+    /// In the arena of replies, from and to.
+    Wire(u32, u32),
+    /// In the arena of publications, from and to.
+    Post(u32, u32),
+    /// On their own.
+    Shared(Parcel),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    run: RunIndex,
+    next: u32,
+}
+
+/// One connection that will be sent to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pending {
+    /// The connection, or [`NONE`] when it is gone or has been sent to already.
+    pub(crate) slot: u32,
+    first: u32,
+    last: u32,
+    /// The bytes of all its runs.
+    pub(crate) byte_count: u32,
+}
+
+/// The lists and arenas of one turn.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Replies, encoded.
+    pub(crate) wire: Vec<u8>,
+    /// Publications, encoded.
+    pub(crate) post: Vec<u8>,
+    runs: Vec<Run>,
+    links: Vec<Link>,
+    pendings: Vec<Pending>,
+}
+
+/// Beyond this, an arena or a list is given back after the turn that needed it.
+const KEPT_SIZE_MAX: usize = 1024 * 1024;
+
+fn index(value: usize) -> u32 {
+    u32::try_from(value).expect("a turn is bounded far below 4 GiB")
+}
+
+impl Turn {
+    pub(crate) fn pending_count(&self) -> usize {
+        self.pendings.len()
+    }
+
+    pub(crate) fn pending(&self, pending: usize) -> Pending {
+        self.pendings[pending]
+    }
+
+    /// Notes that everything in `wire` from `start` on goes to this connection.
+    pub(crate) fn reply(&mut self, pending: &mut u32, slot: u32, start: usize) {
+        let (start, end) = (index(start), index(self.wire.len()));
+        if start == end {
+            return;
+        }
+        if *pending != NONE {
+            let entry = &mut self.pendings[*pending as usize];
+            let last = &self.links[entry.last as usize];
+            if let Bytes::Wire(_, last_end) = &mut self.runs[last.run as usize].bytes
+                && *last_end == start
+            {
+                *last_end = end;
+                entry.byte_count += end - start;
+                return;
+            }
+        }
+        let run = self.add_run(Bytes::Wire(start, end), 0);
+        self.enqueue(pending, slot, run, end - start);
+    }
+
+    /// A new run.
+    pub(crate) fn add_run(&mut self, bytes: Bytes, message_count: u32) -> RunIndex {
+        self.runs.push(Run {
+            bytes,
+            kept: None,
+            message_count,
+        });
+        index(self.runs.len() - 1)
+    }
+
+    pub(crate) fn run_count(&self) -> u32 {
+        index(self.runs.len())
+    }
+
+    pub(crate) fn run(&self, run: RunIndex) -> &Run {
+        &self.runs[run as usize]
+    }
+
+    pub(crate) fn run_size(&self, run: RunIndex) -> u32 {
+        match &self.runs[run as usize].bytes {
+            Bytes::Wire(start, end) | Bytes::Post(start, end) => end - start,
+            Bytes::Shared(parcel) => index(parcel.len()),
+        }
+    }
+
+    /// Adds a run to what this connection will be sent.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, pending: &mut u32, slot: u32, run: RunIndex, size: u32) {
+        let link = index(self.links.len());
+        self.links.push(Link { run, next: NONE });
+        if *pending == NONE {
+            *pending = index(self.pendings.len());
+            self.pendings.push(Pending {
+                slot,
+                first: link,
+                last: link,
+                byte_count: size,
+            });
+        } else {
+            let entry = &mut self.pendings[*pending as usize];
+            self.links[entry.last as usize].next = link;
+            entry.last = link;
+            entry.byte_count += size;
+        }
+    }
+
+    /// The run as a parcel that may be kept; the bytes are copied for the first who asks.
+    pub(crate) fn keep(&mut self, run: RunIndex) -> Parcel {
+        let run = &mut self.runs[run as usize];
+        if let Bytes::Shared(parcel) = &run.bytes {
+            return parcel.clone();
+        }
+        let bytes = bytes_of(&self.wire, &self.post, &run.bytes);
+        run.kept
+            .get_or_insert_with(|| Parcel::copy_of(bytes))
+            .clone()
+    }
+
+    /// Forgets what this connection would have been sent.
+    pub(crate) fn cancel(&mut self, pending: &mut u32) {
+        if *pending != NONE {
+            self.pendings[*pending as usize].slot = NONE;
+            *pending = NONE;
+        }
+    }
+
+    /// What this connection is to be sent, in order.
+    pub(crate) fn pieces(&self, pending: Pending) -> SmallVec<[Piece<'_>; 8]> {
+        let mut pieces = SmallVec::new();
+        let mut next = pending.first;
+        while next != NONE {
+            let link = self.links[next as usize];
+            let run = &self.runs[link.run as usize];
+            pieces.push(match (&run.kept, &run.bytes) {
+                (Some(parcel), _) | (None, Bytes::Shared(parcel)) => Piece::Shared(parcel),
+                (None, bytes) => Piece::Lent(bytes_of(&self.wire, &self.post, bytes)),
+            });
+            next = link.next;
+        }
+        pieces
+    }
+
+    /// Forgets the pending replies, all of which have been sent; publications stay.
+    ///
+    /// Only before the first delivery of the turn: no run of publications exists then.
+    pub(crate) fn clear_replies(&mut self) {
+        self.wire.clear();
+        self.wire.shrink_to(KEPT_SIZE_MAX);
+        self.runs.clear();
+        self.links.clear();
+        self.pendings.clear();
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.clear_replies();
+        self.post.clear();
+        self.post.shrink_to(KEPT_SIZE_MAX);
+        self.runs.shrink_to(KEPT_SIZE_MAX / size_of::<Run>());
+        self.links.shrink_to(KEPT_SIZE_MAX / size_of::<Link>());
+        self.pendings
+            .shrink_to(KEPT_SIZE_MAX / size_of::<Pending>());
+    }
+}
+
+fn bytes_of<'a>(wire: &'a [u8], post: &'a [u8], bytes: &'a Bytes) -> &'a [u8] {
+    match bytes {
+        Bytes::Wire(start, end) => &wire[*start as usize..*end as usize],
+        Bytes::Post(start, end) => &post[*start as usize..*end as usize],
+        Bytes::Shared(parcel) => parcel,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(turn: &Turn, pending: u32) -> Vec<u8> {
+        let pieces = turn.pieces(turn.pending(pending as usize));
+        pieces
+            .iter()
+            .flat_map(|piece| piece.bytes().to_vec())
+            .collect()
+    }
+
+    fn reply(turn: &mut Turn, pending: &mut u32, slot: u32, bytes: &[u8]) {
+        let start = turn.wire.len();
+        turn.wire.extend_from_slice(bytes);
+        turn.reply(pending, slot, start);
+    }
+
+    #[test]
+    fn replies_that_follow_each_other_are_one_piece() {
+        let mut turn = Turn::default();
+        let mut pending = NONE;
+        reply(&mut turn, &mut pending, 5, b"ab");
+        reply(&mut turn, &mut pending, 5, b"cd");
+        assert_eq!(turn.pending_count(), 1);
+        assert_eq!(turn.pieces(turn.pending(0)).len(), 1);
+        assert_eq!(sent(&turn, pending), b"abcd");
+        assert_eq!(turn.pending(0).byte_count, 4);
+    }
+
+    #[test]
+    fn interleaved_replies_keep_their_order_for_each_connection() {
+        let mut turn = Turn::default();
+        let (mut one, mut two) = (NONE, NONE);
+        reply(&mut turn, &mut one, 1, b"a");
+        reply(&mut turn, &mut two, 2, b"x");
+        reply(&mut turn, &mut one, 1, b"b");
+        assert_eq!(sent(&turn, one), b"ab");
+        assert_eq!(sent(&turn, two), b"x");
+    }
+
+    #[test]
+    fn a_kept_run_is_copied_once_and_shared() {
+        let mut turn = Turn::default();
+        turn.post.extend_from_slice(b"hello");
+        let run = turn.add_run(Bytes::Post(0, 5), 1);
+        let first = turn.keep(run);
+        let second = turn.keep(run);
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(&*first, b"hello");
+    }
+
+    #[test]
+    fn a_cancelled_connection_is_not_sent_to() {
+        let mut turn = Turn::default();
+        let mut pending = NONE;
+        reply(&mut turn, &mut pending, 5, b"ab");
+        turn.cancel(&mut pending);
+        assert_eq!(pending, NONE);
+        assert_eq!(turn.pending(0).slot, NONE);
+    }
+}
