@@ -380,7 +380,9 @@ impl Session {
 
     /// Whether a chunk ended within the payload of this frame, or right before its first byte.
     fn is_payload_cut(&self) -> bool {
-        self.partial.as_ref().is_some_and(|partial| partial.frame.is_some())
+        self.partial
+            .as_ref()
+            .is_some_and(|partial| partial.frame.is_some())
     }
 
     /// Gives the memory back when nothing is unfinished any more.

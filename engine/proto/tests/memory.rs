@@ -49,7 +49,10 @@ fn a_cut_control_frame_gives_its_memory_back() {
 fn nothing_is_allocated_from_a_declared_length() {
     let mut session = server(usize::MAX);
     // 2^62 bytes are declared, none has come.
-    push(&mut session, &[0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]);
+    push(
+        &mut session,
+        &[0x82, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4],
+    );
     assert!(session.memory() <= BOOKKEEPING_MAX, "{}", session.memory());
     push(&mut session, &[0]);
     assert!(session.memory() <= BOOKKEEPING_MAX + GROWTH_SIZE + 2);
@@ -58,7 +61,10 @@ fn nothing_is_allocated_from_a_declared_length() {
 #[test]
 fn the_buffer_given_out_follows_what_has_arrived() {
     let mut session = server(16 * MIB);
-    push(&mut session, &[0x82, 0xff, 0, 0, 0, 0, 0, 0xff, 0, 0, 1, 2, 3, 4]);
+    push(
+        &mut session,
+        &[0x82, 0xff, 0, 0, 0, 0, 0, 0xff, 0, 0, 1, 2, 3, 4],
+    );
     let mut arrived = 0;
     while let Some(mut direct) = session.take_buffer(1) {
         assert_eq!(direct.buffer.len(), arrived);
@@ -82,8 +88,14 @@ fn only_a_large_remainder_is_worth_a_buffer() {
     let direct = session.take_buffer(500).unwrap();
     assert_eq!((direct.buffer.len(), direct.wanted), (500, 500));
     // Nothing was received after all.
-    assert_eq!(session.give_buffer(direct.buffer, &mut Vec::new()), Ok(None));
-    assert_eq!(push(&mut session, &frame[508..]), [Seen::Binary(vec![5; 1000])]);
+    assert_eq!(
+        session.give_buffer(direct.buffer, &mut Vec::new()),
+        Ok(None)
+    );
+    assert_eq!(
+        push(&mut session, &frame[508..]),
+        [Seen::Binary(vec![5; 1000])]
+    );
 }
 
 #[test]
@@ -94,10 +106,16 @@ fn a_close_while_the_buffer_is_out_drops_the_message() {
     let mut direct = session.take_buffer(1).unwrap();
     assert!(session.close(None, "", &mut Vec::new()));
     direct.buffer.extend_from_slice(&frame[100..]);
-    assert_eq!(session.give_buffer(direct.buffer, &mut Vec::new()), Ok(None));
+    assert_eq!(
+        session.give_buffer(direct.buffer, &mut Vec::new()),
+        Ok(None)
+    );
     assert_eq!(session.memory(), 0);
     assert!(session.take_buffer(0).is_none());
-    assert_eq!(push(&mut session, &masked(FIN | CLOSE, b"")), [Seen::Close(None, String::new())]);
+    assert_eq!(
+        push(&mut session, &masked(FIN | CLOSE, b"")),
+        [Seen::Close(None, String::new())]
+    );
     assert!(session.is_closed());
 }
 
@@ -109,7 +127,10 @@ fn a_close_drops_what_had_arrived_of_a_message() {
     session.close(None, "", &mut Vec::new());
     assert!(session.memory() <= BOOKKEEPING_MAX);
     // What still comes of it is followed and not kept.
-    assert_eq!(push(&mut session, &masked(CONTINUATION, &[b'x'; 100_000])), []);
+    assert_eq!(
+        push(&mut session, &masked(CONTINUATION, &[b'x'; 100_000])),
+        []
+    );
     assert!(session.memory() <= BOOKKEEPING_MAX);
     assert_eq!(push(&mut session, &masked(FIN, b"x")), []);
     assert_eq!(session.memory(), 0);
@@ -138,7 +159,10 @@ fn the_memory_of_tiny_fragments_follows_their_bytes() {
     }
     // Doubling, not one copy of everything for each fragment.
     assert!(growths <= 17, "{growths}");
-    assert_eq!(push(&mut session, &masked(FIN, b"")), [Seen::Binary(vec![b'x'; 65_536])]);
+    assert_eq!(
+        push(&mut session, &masked(FIN, b"")),
+        [Seen::Binary(vec![b'x'; 65_536])]
+    );
 }
 
 #[test]

@@ -18,13 +18,37 @@ fn conversations() -> Vec<Vec<u8>> {
         masked(FIN | TEXT, "grüße €𝄞".as_bytes()),
         masked(FIN | BINARY, &[0; 130]),
         masked(FIN | TEXT, b""),
-        [masked(TEXT, b""), masked(CONTINUATION, b""), masked(FIN, b"")].concat(),
-        [masked(TEXT, &[0xf0, 0x9d]), masked(CONTINUATION, &[0x84]), masked(FIN, &[0x9e])].concat(),
-        [masked(BINARY, b"a"), masked(FIN | PING, b"b"), masked(FIN, b"c")].concat(),
-        [masked(FIN | PONG, b""), masked(FIN | PING, b""), masked(FIN | TEXT, b"x")].concat(),
+        [
+            masked(TEXT, b""),
+            masked(CONTINUATION, b""),
+            masked(FIN, b""),
+        ]
+        .concat(),
+        [
+            masked(TEXT, &[0xf0, 0x9d]),
+            masked(CONTINUATION, &[0x84]),
+            masked(FIN, &[0x9e]),
+        ]
+        .concat(),
+        [
+            masked(BINARY, b"a"),
+            masked(FIN | PING, b"b"),
+            masked(FIN, b"c"),
+        ]
+        .concat(),
+        [
+            masked(FIN | PONG, b""),
+            masked(FIN | PING, b""),
+            masked(FIN | TEXT, b"x"),
+        ]
+        .concat(),
         masked(FIN | CLOSE, &close_body(1001, "тихо".as_bytes())),
         [masked(FIN | CLOSE, b""), masked(FIN | TEXT, b"after")].concat(),
-        [masked(TEXT, b"left open"), masked(FIN | CLOSE, &close_body(4321, b""))].concat(),
+        [
+            masked(TEXT, b"left open"),
+            masked(FIN | CLOSE, &close_body(4321, b"")),
+        ]
+        .concat(),
         // From here on each breaks a rule.
         masked(FIN | TEXT, &[b'o', b'k', 0xff, b'x']),
         [masked(TEXT, &[0xe2, 0x82]), masked(FIN, b"")].concat(),
@@ -43,7 +67,11 @@ fn conversations() -> Vec<Vec<u8>> {
         vec![0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4],
         vec![0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4],
         vec![0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 1, 2, 3, 4],
-        [masked(BINARY, &[7; 60]), vec![0x80, 0xfe, 0x10, 0x00, 1, 2, 3, 4]].concat(),
+        [
+            masked(BINARY, &[7; 60]),
+            vec![0x80, 0xfe, 0x10, 0x00, 1, 2, 3, 4],
+        ]
+        .concat(),
     ];
     frames.to_vec()
 }
@@ -61,7 +89,11 @@ fn every_two_way_split_gives_the_same_events_and_wire() {
         let whole = converse(server(), &[&bytes]);
         for cut in 0..=bytes.len() {
             let (left, right) = bytes.split_at(cut);
-            assert_eq!(converse(server(), &[left, right]), whole, "{bytes:x?} at {cut}");
+            assert_eq!(
+                converse(server(), &[left, right]),
+                whole,
+                "{bytes:x?} at {cut}"
+            );
         }
     }
 }
@@ -76,7 +108,11 @@ fn every_three_way_split_of_short_conversations_gives_the_same() {
         for first in 0..=frames.len() {
             for second in first..=frames.len() {
                 let chunks = [&frames[..first], &frames[first..second], &frames[second..]];
-                assert_eq!(converse(server(), &chunks), whole, "{frames:x?} {first} {second}");
+                assert_eq!(
+                    converse(server(), &chunks),
+                    whole,
+                    "{frames:x?} {first} {second}"
+                );
             }
         }
     }
@@ -87,7 +123,11 @@ fn byte_by_byte_gives_the_same() {
     for frames in conversations() {
         let bytes = with_a_neighbour(&frames);
         let chunks: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(converse(server(), &chunks), converse(server(), &[&bytes]), "{bytes:x?}");
+        assert_eq!(
+            converse(server(), &chunks),
+            converse(server(), &[&bytes]),
+            "{bytes:x?}"
+        );
     }
 }
 
@@ -105,17 +145,29 @@ fn receiving_straight_into_the_buffer_gives_the_same() {
 fn a_client_half_sees_the_same_for_every_split() {
     let frames = [
         unmasked(FIN | TEXT, "grüße".as_bytes()),
-        [unmasked(BINARY, b"a"), unmasked(FIN | PING, b"b"), unmasked(FIN, b"c")].concat(),
+        [
+            unmasked(BINARY, b"a"),
+            unmasked(FIN | PING, b"b"),
+            unmasked(FIN, b"c"),
+        ]
+        .concat(),
         unmasked(FIN | CLOSE, &close_body(1000, b"bye")),
         masked(FIN | TEXT, b"masked"),
     ];
     let client = || Session::client(Settings::default());
     for bytes in frames {
         let whole = converse(client(), &[&bytes]);
-        assert!(whole.1.is_empty(), "a client half answers nothing by itself");
+        assert!(
+            whole.1.is_empty(),
+            "a client half answers nothing by itself"
+        );
         for cut in 0..=bytes.len() {
             let (left, right) = bytes.split_at(cut);
-            assert_eq!(converse(client(), &[left, right]), whole, "{bytes:x?} at {cut}");
+            assert_eq!(
+                converse(client(), &[left, right]),
+                whole,
+                "{bytes:x?} at {cut}"
+            );
         }
     }
 }
@@ -131,7 +183,11 @@ fn after_our_close_frame_every_split_gives_the_same() {
         let whole = converse(closing(), &[&frames]);
         for cut in 0..=frames.len() {
             let (left, right) = frames.split_at(cut);
-            assert_eq!(converse(closing(), &[left, right]), whole, "{frames:x?} at {cut}");
+            assert_eq!(
+                converse(closing(), &[left, right]),
+                whole,
+                "{frames:x?} at {cut}"
+            );
         }
     }
 }

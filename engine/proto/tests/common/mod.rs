@@ -51,7 +51,12 @@ impl From<Event<'_>> for Seen {
 pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = header(first, 0x80, payload.len());
     frame.extend_from_slice(&KEY);
-    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame.extend(
+        payload
+            .iter()
+            .zip(KEY.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
     frame
 }
 
@@ -100,7 +105,10 @@ pub(crate) fn feed(session: &mut Session, chunk: &[u8], wire: &mut Vec<u8>, seen
             Err(violation) => seen.push(Seen::Violation(violation)),
         }
     }
-    assert!(input.is_empty(), "a chunk is used up when there is no event any more");
+    assert!(
+        input.is_empty(),
+        "a chunk is used up when there is no event any more"
+    );
 }
 
 /// As [`feed`], and what belongs to a large frame is received straight into its buffer.
@@ -159,5 +167,9 @@ pub(crate) fn assert_refused(bytes: &[u8], violation: Violation) {
 pub(crate) fn assert_refused_at_last_byte(bytes: &[u8], violation: Violation) {
     assert_refused(bytes, violation);
     let before = &bytes[..bytes.len() - 1];
-    assert_eq!(served(before), (vec![], vec![]), "refused too early: {before:x?}");
+    assert_eq!(
+        served(before),
+        (vec![], vec![]),
+        "refused too early: {before:x?}"
+    );
 }
