@@ -399,7 +399,6 @@ impl<H: Handler> Core<H> {
     /// Is there something that a wait would delay?
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty()
-            || !self.notes.is_empty()
             || !self.lost.is_empty()
             || !self.finishing.is_empty()
             || self.turn.pending_count() > 0

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore};
 use tidegate_io::{Driver, Listener};
@@ -15,7 +15,7 @@ use tidegate_proto::Message;
 
 use crate::counters::Shared;
 use crate::id::SHARD_COUNT_MAX;
-use crate::mailbox::{Address, Letter, Mailbox, Post, mailbox};
+use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::shard::{Parts, Shard};
 use crate::{Busy, Handler, Settings, Snapshot};
 
@@ -89,7 +89,7 @@ pub struct Handle {
 /// A shard's address, whatever its handlers tell each other.
 trait Door: Send + Sync {
     fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy>;
-    fn ask_topics(&self, answer: crossbeam_channel::Sender<Vec<(String, usize)>>) -> bool;
+    fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool;
     fn drain(&self, within: Duration);
     fn stop(&self);
 }
@@ -134,7 +134,7 @@ impl Engine {
                 }
             })?;
         let address = listeners.first().map_or(settings.listen, Listener::address);
-        start_shards(settings, &cores, listeners, address, Arc::new(make))
+        start_shards(&settings, &cores, listeners, address, Arc::new(make))
             .map_err(|source| StartError::Start { source })
     }
 
@@ -168,8 +168,6 @@ impl Engine {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "it panicked".to_owned(),
             };
-            // The others cannot do its work.
-            self.handle.stop();
             outcome = outcome.and(Err(ShardFailure { index, reason }));
         }
         outcome
@@ -180,11 +178,78 @@ impl Engine {
 struct Started<N> {
     index: usize,
     pinned: bool,
-    address: io::Result<Address<N>>,
+    address: Address<N>,
+}
+
+/// What a shard's thread is given.
+struct Start<H: Handler> {
+    index: usize,
+    listener: Listener,
+    settings: Settings,
+    make: Arc<dyn Fn(usize) -> H + Send + Sync>,
+    shared: Arc<Shared>,
+    started: Sender<Started<H::Note>>,
+    /// All addresses; nothing comes when another shard could not be started.
+    addresses: Receiver<Vec<Address<H::Note>>>,
+}
+
+/// Stops all shards when one ends before its time: the others cannot do its work.
+struct Fuse<N>(Vec<Address<N>>);
+
+impl<N> Drop for Fuse<N> {
+    fn drop(&mut self) {
+        for address in &self.0 {
+            address.send(Letter::Stop, LETTER_TIMEOUT);
+        }
+    }
+}
+
+/// The life of a shard's thread.
+fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
+    let Start {
+        index,
+        listener,
+        settings,
+        make,
+        shared,
+        started,
+        addresses,
+    } = start;
+    let limits = settings.limits;
+    let mut driver = EpollDriver::new(Some(listener))?;
+    driver.reserve(limits.connections_expected);
+    let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
+    // Whoever starts the shards waits for this.
+    let _ = started.send(Started {
+        index,
+        pinned,
+        address,
+    });
+    drop(started);
+    let Ok(addresses) = addresses.recv() else {
+        return Ok(());
+    };
+    let mut fuse = Fuse(addresses.clone());
+    let others = addresses.into_iter().enumerate();
+    let targets = others
+        .map(|(other, address)| (other != index).then_some(address))
+        .collect();
+    let post = Post::new(targets, limits.mail_bytes_max);
+    let parts = Parts {
+        index,
+        limits,
+        mailbox,
+        post,
+        shared,
+        seed: topic_seed(),
+    };
+    Shard::new(driver, make(index), parts).run()?;
+    fuse.0.clear();
+    Ok(())
 }
 
 fn start_shards<H: Handler>(
-    settings: Settings,
+    settings: &Settings,
     cores: &[ProcessorCore],
     listeners: Vec<Listener>,
     address: SocketAddr,
@@ -192,9 +257,9 @@ fn start_shards<H: Handler>(
 ) -> io::Result<Engine> {
     let count = listeners.len();
     let counters: Vec<Arc<Shared>> = (0..count).map(|_| Arc::default()).collect();
-    let (started_to, started_from) = bounded::<Started<H::Note>>(count);
+    let (started, all_started) = bounded::<Started<H::Note>>(count);
     let mut threads = Vec::with_capacity(count);
-    let mut go_to = Vec::with_capacity(count);
+    let mut go = Vec::with_capacity(count);
     let mut shards = Vec::with_capacity(count);
     for (index, listener) in listeners.into_iter().enumerate() {
         let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
@@ -203,55 +268,37 @@ fn start_shards<H: Handler>(
             core: core.map(|core| core.0),
             pinned: false,
         });
-        let (go, addresses) = bounded::<Vec<Address<H::Note>>>(1);
-        go_to.push(go);
+        let (go_on, addresses) = bounded(1);
+        go.push(go_on);
         let (settings, make) = (settings.clone(), Arc::clone(&make));
-        let (started, shared) = (started_to.clone(), Arc::clone(&counters[index]));
-        threads.push(host::spawn(
-            format!("tidegate-{index}"),
-            core,
-            move |pinned| {
-                let (driver, mailbox, address) = open_driver(listener, &settings)?;
-                let _ = started.send(Started {
-                    index,
-                    pinned,
-                    address: Ok(address),
-                });
-                // Without addresses, another shard could not be started, and this one ends.
-                let Ok(addresses) = addresses.recv() else {
-                    return Ok(());
-                };
-                let post = outgoing(index, addresses, settings.limits.mail_bytes_max);
-                let seed = topic_seed();
-                let limits = settings.limits;
-                let parts = Parts {
-                    index,
-                    limits,
-                    mailbox,
-                    post,
-                    shared,
-                    seed,
-                };
-                Shard::new(driver, make(index), parts).run()
-            },
-        )?);
+        let (started, shared) = (started.clone(), Arc::clone(&counters[index]));
+        let start = Start {
+            index,
+            listener,
+            settings,
+            make,
+            shared,
+            started,
+            addresses,
+        };
+        let name = format!("tidegate-{index}");
+        threads.push(host::spawn(name, core, move |pinned| {
+            run_shard(start, pinned)
+        })?);
     }
-    drop(started_to);
+    drop(started);
     let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
-    while let Ok(started) = started_from.recv() {
+    while let Ok(started) = all_started.recv() {
         shards[started.index].pinned = started.pinned;
-        addresses[started.index] = Some(started.address?);
-        if addresses.iter().all(Option::is_some) {
-            break;
-        }
+        addresses[started.index] = Some(started.address);
     }
     let all: Option<Vec<Address<H::Note>>> = addresses.into_iter().collect();
     let Some(all) = all else {
-        drop(go_to);
+        drop(go);
         return Err(first_error(threads));
     };
-    for go in &go_to {
-        let _ = go.send(all.clone());
+    for go_on in &go {
+        let _ = go_on.send(all.clone());
     }
     let doors = all
         .into_iter()
@@ -283,23 +330,6 @@ fn first_error(threads: Vec<JoinHandle<io::Result<()>>>) -> io::Error {
         .unwrap_or_else(|| io::Error::other("a shard ended while it was starting"))
 }
 
-type Opened<N> = (EpollDriver, Mailbox<N>, Address<N>);
-
-fn open_driver<N>(listener: Listener, settings: &Settings) -> io::Result<Opened<N>> {
-    let mut driver = EpollDriver::new(Some(listener))?;
-    driver.reserve(settings.limits.connections_expected);
-    let (mailbox, address) = mailbox(settings.limits.mailbox_letters_max, driver.waker());
-    Ok((driver, mailbox, address))
-}
-
-fn outgoing<N>(index: usize, addresses: Vec<Address<N>>, bytes_max: usize) -> Post<N> {
-    let others = addresses.into_iter().enumerate();
-    let targets = others
-        .map(|(other, address)| (other != index).then_some(address))
-        .collect();
-    Post::new(targets, bytes_max)
-}
-
 impl<N: Send> Door for Address<N> {
     fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
         let kind = message.kind();
@@ -312,7 +342,7 @@ impl<N: Send> Door for Address<N> {
         .map_err(|_| Busy)
     }
 
-    fn ask_topics(&self, answer: crossbeam_channel::Sender<Vec<(String, usize)>>) -> bool {
+    fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool {
         self.send(Letter::Topics(answer), LETTER_TIMEOUT)
     }
 

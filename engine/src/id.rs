@@ -36,7 +36,6 @@ impl ConnectionId {
 
     /// The index of the shard that holds the connection.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "10 bits")]
     pub fn shard(self) -> usize {
         (self.0 >> (SLOT_BITS + GENERATION_BITS)) as usize
     }

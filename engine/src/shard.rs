@@ -134,6 +134,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if core.has_work() || !core.operations.is_empty() || telling || !self.mailbox.is_empty() {
             return Some(Duration::ZERO);
         }
+        // Notes that cannot do anything until another shard has room wait for that.
+        if !core.notes.is_empty() && core.post.is_open() {
+            return Some(Duration::ZERO);
+        }
         let now = core.now;
         let backlog = core.post.has_backlog().then_some(BACKLOG_RETRY);
         let listen = self.listen_at.map(|at| at.saturating_duration_since(now));

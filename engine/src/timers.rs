@@ -12,8 +12,10 @@
 
 use std::time::{Duration, Instant};
 
-const TICK_MILLIS: u128 = 128;
+const TICK: Duration = Duration::from_millis(128);
 const BUCKET_COUNT: usize = 512;
+/// How far ahead of now an entry may stand.
+const AHEAD_MAX: Tick = 511;
 const WORD_BITS: usize = 64;
 
 /// A moment, counted in ticks since the shard began; 0 is never.
@@ -54,7 +56,8 @@ impl Timers {
 
     /// The tick in which `moment` lies; the first is 1.
     fn tick_of(&self, moment: Instant) -> Tick {
-        let ticks = moment.saturating_duration_since(self.start).as_millis() / TICK_MILLIS;
+        let elapsed = moment.saturating_duration_since(self.start);
+        let ticks = elapsed.as_millis() / TICK.as_millis();
         // 17 years of 128 ms fit.
         u32::try_from(ticks + 1).unwrap_or(u32::MAX - 1)
     }
@@ -62,8 +65,7 @@ impl Timers {
     /// Puts an entry where it will come up at `tick`, or one turn of the wheel from now if
     /// that is sooner. Returns the tick at which it comes up.
     pub(crate) fn insert(&mut self, tick: Tick, entry: Entry) -> Tick {
-        let last = self.now + BUCKET_COUNT as Tick - 1;
-        let tick = tick.clamp(self.now, last);
+        let tick = tick.clamp(self.now, self.now + AHEAD_MAX);
         let bucket = tick as usize % BUCKET_COUNT;
         self.buckets[bucket].push(entry);
         self.occupied[bucket / WORD_BITS] |= 1 << (bucket % WORD_BITS);
@@ -74,29 +76,25 @@ impl Timers {
     /// With them comes the tick of the bucket.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Tick, Vec<Entry>)> {
         let until = self.tick_of(now);
-        while self.now < until {
-            let Some(next) = self.next_occupied() else {
-                self.now = until;
-                return None;
-            };
-            if next >= until {
-                self.now = until;
-                return None;
+        match self.next_occupied() {
+            Some(next) if next < until => {
+                self.now = next + 1;
+                let bucket = next as usize % BUCKET_COUNT;
+                self.occupied[bucket / WORD_BITS] &= !(1 << (bucket % WORD_BITS));
+                Some((next, std::mem::take(&mut self.buckets[bucket])))
             }
-            self.now = next + 1;
-            let bucket = next as usize % BUCKET_COUNT;
-            self.occupied[bucket / WORD_BITS] &= !(1 << (bucket % WORD_BITS));
-            return Some((next, std::mem::take(&mut self.buckets[bucket])));
+            Some(_) | None => {
+                self.now = self.now.max(until);
+                None
+            }
         }
-        None
     }
 
     /// How long until the next bucket comes up; `None` when the wheel is empty.
     pub(crate) fn next_due(&self, now: Instant) -> Option<Duration> {
         let tick = self.next_occupied()?;
         // A bucket is taken once its tick has passed.
-        let millis = u64::from(tick) * TICK_MILLIS as u64;
-        Some((self.start + Duration::from_millis(millis)).saturating_duration_since(now))
+        Some((self.start + TICK * tick).saturating_duration_since(now))
     }
 
     /// The first tick from `self.now` on whose bucket holds something.
@@ -114,7 +112,7 @@ impl Timers {
             if word != 0 {
                 let bucket = word_index * WORD_BITS + word.trailing_zeros() as usize;
                 let ahead = (bucket + BUCKET_COUNT - first) % BUCKET_COUNT;
-                return Some(self.now + ahead as Tick);
+                return Some(self.now + Tick::try_from(ahead).unwrap_or(AHEAD_MAX));
             }
         }
         None

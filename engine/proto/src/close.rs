@@ -75,6 +75,21 @@ pub(crate) fn read_body(body: &[u8]) -> Result<(Option<CloseCode>, &str), Violat
     Ok((Some(code), reason))
 }
 
+/// Holds the beginning of a body against the same rules, as far as it shows a fault already.
+pub(crate) fn check_beginning(body: &[u8]) -> Result<(), Violation> {
+    let Some((code, reason)) = body.split_first_chunk::<2>() else {
+        return Ok(());
+    };
+    if CloseCode::new(u16::from_be_bytes(*code)).is_none() {
+        return Err(Violation::CloseCodeInvalid);
+    }
+    match std::str::from_utf8(reason) {
+        Err(error) if error.error_len().is_some() => Err(Violation::CloseReasonInvalid),
+        // No error length: a character that may still be completed.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// A body for a close frame, on the stack: the code, and as much of `reason` as fits.
 ///
 /// The reason ends at a character's boundary. Without a code there is no body, so no reason either.
@@ -156,5 +171,17 @@ mod tests {
             read_body(&[0x03, 0xe8, 0xff]),
             Err(Violation::CloseReasonInvalid)
         );
+    }
+
+    #[test]
+    fn a_beginning_shows_no_fault_that_the_whole_has_not() {
+        let whole = [&[0x03, 0xe8][..], "grüße 𝄞".as_bytes()].concat();
+        for size in 0..=whole.len() {
+            assert_eq!(check_beginning(&whole[..size]), Ok(()), "{size}");
+        }
+        let code = check_beginning(&[0x03, 0xed]);
+        assert_eq!(code, Err(Violation::CloseCodeInvalid));
+        let reason = check_beginning(&[0x03, 0xe8, 0xed, 0xa0]);
+        assert_eq!(reason, Err(Violation::CloseReasonInvalid));
     }
 }

@@ -129,7 +129,9 @@ impl Header {
     pub fn encode(&self, wire: &mut Vec<u8>) {
         assert!(self.payload_size < 1 << 63, "a length has 63 bits");
         if self.opcode.is_control() {
-            assert!(self.fin && self.payload_size <= CONTROL_SIZE_MAX as u64);
+            assert!(self.fin, "a control frame is not fragmented");
+            let small = self.payload_size <= CONTROL_SIZE_MAX as u64;
+            assert!(small, "a control frame has at most 125 bytes");
         }
         let rsv1 = if self.rsv1 { RSV1 } else { 0 };
         let fin = if self.fin { FIN } else { 0 };
@@ -325,5 +327,70 @@ fn encode_start(first: u8, masked: u8, payload_size: u64, wire: &mut Vec<u8>) {
     } else {
         wire.extend_from_slice(&[first, masked | LENGTH_64]);
         wire.extend_from_slice(&payload_size.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(opcode: Opcode, payload_size: u64) -> Header {
+        Header {
+            fin: true,
+            rsv1: false,
+            opcode,
+            mask: Some([1, 2, 3, 4]),
+            payload_size,
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        for payload_size in [0, 125, 126, 65_535, 65_536, (1 << 63) - 1] {
+            let written = header(Opcode::Binary, payload_size);
+            let mut wire = Vec::new();
+            written.encode(&mut wire);
+            assert!(wire.len() <= HEADER_SIZE_MAX);
+            for size in 0..wire.len() {
+                assert_eq!(
+                    Header::parse(&wire[..size]),
+                    Ok(None),
+                    "{payload_size} {size}"
+                );
+            }
+            assert_eq!(Header::parse(&wire), Ok(Some((written, wire.len()))));
+        }
+    }
+
+    #[test]
+    fn rsv1_is_for_data_frames_of_an_extension() {
+        let parsed = Header::parse_extended(&[0xc1, 0]).unwrap();
+        assert!(parsed.is_some_and(|(header, _)| header.rsv1));
+        assert_eq!(Header::parse(&[0xc1, 0]), Err(Violation::ReservedBit));
+        for first in [0xc9, 0xa1, 0x91] {
+            assert_eq!(
+                Header::parse_extended(&[first]),
+                Err(Violation::ReservedBit)
+            );
+        }
+        let mut wire = Vec::new();
+        let extended = Header {
+            rsv1: true,
+            ..header(Opcode::Text, 0)
+        };
+        extended.encode(&mut wire);
+        assert_eq!(wire[0], 0xc1);
+    }
+
+    #[test]
+    #[should_panic(expected = "125 bytes")]
+    fn a_long_control_frame_cannot_be_written() {
+        header(Opcode::Ping, 126).encode(&mut Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "63 bits")]
+    fn a_length_of_64_bits_cannot_be_written() {
+        header(Opcode::Binary, 1 << 63).encode(&mut Vec::new());
     }
 }

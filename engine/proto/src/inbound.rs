@@ -204,11 +204,17 @@ impl Session {
         first.parse_rest(bytes)
     }
 
-    /// Holds a declared size, with what the message has already, against the limit.
+    /// Holds a declared size, with what the message has already, against the limits.
     fn check_size(&self, header: &Header) -> Result<usize, Violation> {
         let size = usize::try_from(header.payload_size).map_err(|_| Violation::MessageTooBig)?;
         if header.opcode.is_control() {
-            return Ok(size);
+            // RFC 6455, 5.5.1: a body holds a code of two bytes, or there is none.
+            let body_cut = header.opcode == Opcode::Close && size == 1;
+            return if body_cut {
+                Err(Violation::CloseBodyCut)
+            } else {
+                Ok(size)
+            };
         }
         let assembly = self.partial.as_ref().and_then(|p| p.assembly.as_ref());
         let held = assembly.map_or(0, |assembly| assembly.bytes.len());
@@ -302,6 +308,9 @@ impl Session {
         } else {
             let partial = self.partial.get_or_insert_default();
             let Some(payload) = partial.append_control(frame, chunk) else {
+                if frame.opcode == Opcode::Close {
+                    close::check_beginning(&partial.control)?;
+                }
                 return Ok(Progress::Starved);
             };
             self.release();

@@ -115,12 +115,6 @@ impl Frame {
         self.size - self.arrived
     }
 
-    /// Whether no payload byte has arrived yet.
-    #[inline]
-    pub(crate) const fn is_fresh(&self) -> bool {
-        self.arrived == 0
-    }
-
     /// Takes the next payload bytes and unmasks them.
     #[inline]
     pub(crate) fn unmask(&mut self, payload: &mut [u8]) {

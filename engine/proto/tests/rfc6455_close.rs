@@ -40,7 +40,10 @@ fn an_empty_close_frame_is_answered_with_an_empty_one() {
 // (in network byte order) representing a status code with value /code/ defined in Section 7.4."
 #[test]
 fn a_close_body_of_one_byte_is_refused() {
-    assert_refused(&masked(FIN | CLOSE, &[3]), Violation::CloseBodyCut);
+    let close = masked(FIN | CLOSE, &[3]);
+    assert_refused(&close, Violation::CloseBodyCut);
+    // The header says it already.
+    assert_refused_at_last_byte(&close[..6], Violation::CloseBodyCut);
 }
 
 // RFC 6455, 5.5.1: "Following the 2-byte integer, the body MAY contain UTF-8-encoded data with value
@@ -51,6 +54,9 @@ fn a_close_reason_that_is_not_utf8_is_refused() {
         let close = masked(FIN | CLOSE, &close_body(1000, reason));
         assert_refused(&close, Violation::CloseReasonInvalid);
     }
+    // As early as it shows: more is declared than has come.
+    let close = masked(FIN | CLOSE, &close_body(1000, b"\xf4\x90 and so on"));
+    assert_refused_at_last_byte(&close[..10], Violation::CloseReasonInvalid);
     assert_eq!(
         Violation::CloseReasonInvalid.code(),
         CloseCode::INVALID_PAYLOAD
@@ -249,6 +255,7 @@ fn codes_that_nobody_has_defined_are_refused() {
     for code in [0, 1, 999, 1016, 1100, 2000, 2999, 5000, 65_535] {
         let close = masked(FIN | CLOSE, &close_body(code, b"why"));
         assert_refused(&close, Violation::CloseCodeInvalid);
+        assert_refused_at_last_byte(&close[..8], Violation::CloseCodeInvalid);
     }
 }
 

@@ -9,7 +9,7 @@ fn server(message_size_max: usize) -> Session {
     Session::server(Settings { message_size_max })
 }
 
-// RFC 6455, 6.1: "If the data is to be sent by the client, the frame(s) MUST be masked as defined in
+// RFC 6455, 6.1: "If the data is being sent by the client, the frame(s) MUST be masked as defined in
 // Section 5.3."
 #[test]
 fn a_client_half_can_send_only_masked() {

@@ -1,7 +1,8 @@
 //! Sec-WebSocket-Key and the Sec-WebSocket-Accept that answers it (RFC 6455, 1.3 and 4.2.2).
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use sha1::{Digest, Sha1};
 
 /// Base64 of 16 bytes.
@@ -12,10 +13,18 @@ pub(crate) const ACCEPT_SIZE: usize = 28;
 /// RFC 6455, 1.3: a name that no endpoint without WebSocket would happen to use.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Whether this is base64 of exactly 16 bytes, in its one canonical form.
+/// Base64 with its padding, whose last character may carry bits that mean nothing.
+///
+/// The example in RFC 6455, 4.1 has such bits, and nobody can gain anything by them.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+/// Whether this is base64 of exactly 16 bytes: 24 characters, the last two of them padding.
 pub(crate) fn is_key(value: &[u8]) -> bool {
     let mut nonce = [0; 18];
-    value.len() == KEY_SIZE && matches!(STANDARD.decode_slice(value, &mut nonce), Ok(16))
+    value.len() == KEY_SIZE && matches!(LENIENT.decode_slice(value, &mut nonce), Ok(16))
 }
 
 /// The key for a client's 16 bytes of chance.
@@ -48,13 +57,18 @@ mod tests {
     }
 
     #[test]
-    fn only_canonical_base64_of_sixteen_bytes_is_a_key() {
+    fn only_base64_of_sixteen_bytes_is_a_key() {
         assert!(is_key(b"dGhlIHNhbXBsZSBub25jZQ=="));
+        assert!(
+            is_key(b"AQIDBAUGBwgJCgsMDQ4PEC=="),
+            "RFC 6455, 4.1, as it is printed"
+        );
         assert!(is_key(&encode_key([0xff; 16])));
         for bad in [
             b"".as_slice(),
             b"dGhlIHNhbXBsZSBub25jZQ",
-            b"dGhlIHNhbXBsZSBub25jZR==", // bits that are lost
+            b"dGhlIHNhbXBsZSBub25jZQ= =",
+            b"====dGhlIHNhbXBsZSBub25j",
             b"dGhlIHNhbXBsZSBub25jZQ=\0",
             b"dGhlIHNhbXBsZSBub25jZTE=", // 17 bytes
             b"dGhlIHNhbXBsZSBub25jZTEy", // 18 bytes

@@ -1,5 +1,11 @@
 //! What the tests share: frames built byte by byte, and a session driven over any cut of its input.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of tests may fail as a test does"
+)]
+
+pub(crate) mod heads;
 
 use tidegate_proto::{Event, Input, MessageKind, Session, Settings, Violation};
 
