@@ -1,0 +1,300 @@
+//! The operators' port: health, metrics, topics, and publishing over HTTP.
+//!
+//! It runs on a thread of its own and talks to the shards only through [`Handle`], so nothing
+//! that is asked here can delay a client for longer than a letter takes to read.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use tidegate_engine::{Busy, Handle, Message, ShardInfo, Snapshot};
+
+use crate::metrics::{self, Metrics};
+use crate::names::Name;
+use crate::phase::{Phase, PhaseCell};
+use crate::units::show_size;
+
+/// A shard that has not said within this which topics it has is left out.
+const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After so many seconds a publication that found the server busy may be tried again.
+const BUSY_RETRY: HeaderValue = HeaderValue::from_static("1");
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What the admin port knows of the server.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) handle: Handle,
+    pub(crate) shards: Vec<ShardInfo>,
+    pub(crate) phase: Arc<PhaseCell>,
+    pub(crate) message_size_max: usize,
+    pub(crate) files_max: u64,
+}
+
+struct Service {
+    admin: Admin,
+    metrics: Metrics,
+}
+
+/// Serves the port until the process ends.
+///
+/// # Errors
+/// When the system has no thread for it.
+pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    let router = router(admin);
+    let body = move || runtime.block_on(async { axum::serve(listener, router).await });
+    Builder::new()
+        .name("tidegate-admin".to_owned())
+        .spawn(body)?;
+    Ok(())
+}
+
+fn router(admin: Admin) -> Router {
+    let body_limit = DefaultBodyLimit::max(admin.message_size_max);
+    let metrics = Metrics::new(admin.handle.clone(), admin.files_max);
+    Router::new()
+        .route("/healthz", get(healthy))
+        .route("/readyz", get(ready))
+        .route("/version", get(version))
+        .route("/metrics", get(show_metrics))
+        .route("/topics", get(topics))
+        .route("/shards", get(shards))
+        .route("/publish/{topic}", post(publish).layer(body_limit))
+        .fallback(async || text(StatusCode::NOT_FOUND, "There is nothing under this path."))
+        .method_not_allowed_fallback(async || {
+            text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "This method is not answered here.",
+            )
+        })
+        .with_state(Arc::new(Service { admin, metrics }))
+}
+
+async fn healthy() -> Response {
+    text(StatusCode::OK, "ok")
+}
+
+async fn ready(State(service): State<Arc<Service>>) -> Response {
+    match service.admin.phase.now() {
+        Phase::Ready => text(StatusCode::OK, "ready"),
+        Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting"),
+        Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    }
+}
+
+async fn version() -> Response {
+    #[derive(Serialize)]
+    struct Version {
+        name: &'static str,
+        version: &'static str,
+    }
+    json(&Version {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+async fn show_metrics(State(service): State<Arc<Service>>) -> Response {
+    match service.metrics.encode() {
+        Ok(body) => respond(
+            StatusCode::OK,
+            HeaderValue::from_static(metrics::CONTENT_TYPE),
+            body,
+        ),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The metrics could not be written.",
+        ),
+    }
+}
+
+async fn topics(State(service): State<Arc<Service>>) -> Response {
+    #[derive(Serialize)]
+    struct Topic {
+        name: String,
+        subscribers: usize,
+    }
+    // The shards are waited for, and that must not be on the only thread.
+    let handle = service.admin.handle.clone();
+    let asked = tokio::task::spawn_blocking(move || handle.topics(TOPICS_TIMEOUT)).await;
+    let Ok(counts) = asked else {
+        return text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The shards could not be asked.",
+        );
+    };
+    let topics = counts.into_iter().map(|count| {
+        let (name, subscribers) = (count.name, count.subscribers);
+        Topic { name, subscribers }
+    });
+    json(&topics.collect::<Vec<_>>())
+}
+
+async fn shards(State(service): State<Arc<Service>>) -> Response {
+    let counters = service.admin.handle.counters();
+    let shards = service.admin.shards.iter().zip(&counters);
+    json(
+        &shards
+            .map(|(info, counted)| Shard::new(*info, counted))
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// One element of `/shards`.
+#[derive(Serialize)]
+struct Shard {
+    shard: usize,
+    core: Option<usize>,
+    pinned: bool,
+    connections: u64,
+    sessions: u64,
+    topics: u64,
+    accepted: u64,
+    opens: u64,
+    closes: u64,
+    refusals: u64,
+    requests: u64,
+    messages_in: u64,
+    messages_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    publications: u64,
+    mail_sent: u64,
+    mail_refused: u64,
+    accept_failures: u64,
+    turns: u64,
+}
+
+impl Shard {
+    fn new(info: ShardInfo, counted: &Snapshot) -> Self {
+        Self {
+            shard: info.index,
+            core: info.core,
+            pinned: info.pinned,
+            connections: counted.connections,
+            sessions: counted.sessions,
+            topics: counted.topics,
+            accepted: counted.accepted,
+            opens: counted.opens,
+            closes: counted.closes().map(|(_, count)| count).sum(),
+            refusals: counted.refusals().map(|(_, count)| count).sum(),
+            requests: counted.requests,
+            messages_in: counted.messages_in,
+            messages_out: counted.messages_out,
+            bytes_in: counted.bytes_in,
+            bytes_out: counted.bytes_out,
+            publications: counted.publications,
+            mail_sent: counted.mail_sent,
+            mail_refused: counted.mail_refused,
+            accept_failures: counted.accept_failures,
+            turns: counted.turns,
+        }
+    }
+}
+
+async fn publish(
+    State(service): State<Arc<Service>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    // A web page that an operator has open may send a POST here unasked, and its browser
+    // then says where it comes from. No operator's tool does.
+    if headers.contains_key(ORIGIN) {
+        return text(StatusCode::FORBIDDEN, "Web pages may not publish here.");
+    }
+    // The path is read as on the public port, which is stricter than the router.
+    let segment = uri.path().strip_prefix("/publish/").unwrap_or_default();
+    let topic = match Name::read_topic(segment) {
+        Ok(topic) => topic,
+        Err(fault) => return text(StatusCode::BAD_REQUEST, fault.reason()),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(fault) if fault.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            let max = show_size(service.admin.message_size_max);
+            return text(fault.status(), &format!("A message has at most {max}."));
+        }
+        Err(fault) => return text(fault.status(), "The body could not be read."),
+    };
+    let message = match (wants_binary(&uri), std::str::from_utf8(&body)) {
+        (true, _) => Message::Binary(&body),
+        (false, Ok(text)) => Message::Text(text),
+        (false, Err(_)) => {
+            let advice = "The body is not UTF-8; publish bytes with ?binary.";
+            return text(StatusCode::BAD_REQUEST, advice);
+        }
+    };
+    match service.admin.handle.publish(&topic, message) {
+        Ok(()) => text(StatusCode::ACCEPTED, "accepted"),
+        Err(Busy) => {
+            let refused = text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too busy: nothing was published.",
+            );
+            ([(RETRY_AFTER, BUSY_RETRY)], refused).into_response()
+        }
+    }
+}
+
+fn wants_binary(uri: &Uri) -> bool {
+    let parts = uri.query().unwrap_or_default().split('&');
+    parts
+        .map(|part| part.split('=').next())
+        .any(|key| key == Some("binary"))
+}
+
+fn text(status: StatusCode, line: &str) -> Response {
+    respond(status, TEXT, format!("{line}\n"))
+}
+
+fn json<T: Serialize>(value: &T) -> Response {
+    match serde_json::to_string(value) {
+        Ok(body) => respond(StatusCode::OK, JSON, body + "\n"),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The answer could not be written.",
+        ),
+    }
+}
+
+fn respond(status: StatusCode, content_type: HeaderValue, body: String) -> Response {
+    const NO_SNIFFING: (HeaderName, HeaderValue) =
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    (status, [(CONTENT_TYPE, content_type), NO_SNIFFING], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_asked_for_by_a_bare_key_or_with_a_value() {
+        let binary = |uri: &str| wants_binary(&uri.parse().unwrap());
+        assert!(binary("/publish/a?binary"));
+        assert!(binary("/publish/a?x=1&binary=true"));
+        assert!(!binary("/publish/a"));
+        assert!(!binary("/publish/a?text=binary"));
+        assert!(!binary("/publish/binary?"));
+    }
+}

@@ -1,0 +1,358 @@
+//! What the public port offers: the page, the echo, the rooms and the feeds.
+//!
+//! | path | what it is |
+//! |---|---|
+//! | `/` | the page, a small chat |
+//! | `/echo` | a WebSocket that hears what it says |
+//! | `/ws/{topic}` | a room: everybody there hears what anybody there says |
+//! | `/feed/{topic}` | hears the topic, and says nothing |
+//! | `/feed/@{topic}` | hears how many are in the room, now and on each change |
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use tidegate_engine::{
+    Answer, CloseCode, Context, End, Handler, Message, Refusal, Reply, Request, ShardContext,
+    Upgrade,
+};
+
+use crate::census::{Census, Change, Next, Note, Step};
+use crate::names::{Name, NameError, Names, count_topic};
+use crate::origin::OriginPolicy;
+
+/// The page: one file, which loads nothing else.
+const PAGE: &str = include_str!("page.html");
+
+/// What the page may do: run its own script, and open WebSockets.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
+     script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The application of one shard.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    origins: Arc<OriginPolicy>,
+    names: Names,
+    census: Census,
+}
+
+/// What a connection is here for.
+#[derive(Debug, Clone)]
+pub(crate) enum Endpoint {
+    /// It hears what it says.
+    Echo,
+    /// It is a member of this topic.
+    Room(Rc<CompactString>),
+    /// It hears this topic.
+    Feed(Rc<CompactString>),
+    /// It hears how many members this topic has.
+    Count(Rc<CompactString>),
+}
+
+const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Page,
+    Echo,
+    Room(CompactString),
+    Feed(CompactString),
+    Count(CompactString),
+    /// It would be a topic if its name were one.
+    BadName(NameError),
+    Unknown,
+}
+
+impl Endpoints {
+    pub(crate) fn new(origins: Arc<OriginPolicy>) -> Self {
+        Self {
+            origins,
+            names: Names::default(),
+            census: Census::default(),
+        }
+    }
+
+    /// Opens a WebSocket, unless the page that asks for it may not.
+    fn open(&self, request: &Request<'_>, endpoint: Endpoint) -> Answer<Endpoint> {
+        match self
+            .origins
+            .check(request.headers_named("Origin"), request.host())
+        {
+            Ok(()) => Answer::Upgrade(Upgrade::new(endpoint)),
+            Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
+        }
+    }
+
+    fn tell_home(shard: &mut ShardContext<'_, Self>, topic: &CompactString, what: Change) {
+        let home = shard.home_of(topic);
+        shard.tell(
+            home,
+            Note {
+                topic: topic.clone(),
+                what,
+            },
+        );
+    }
+}
+
+impl Handler for Endpoints {
+    type State = Endpoint;
+    type Note = Note;
+
+    fn on_request(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
+        match route(request.path()) {
+            Route::Page => Answer::Respond(page(request.method())),
+            Route::Echo => self.open(request, Endpoint::Echo),
+            Route::Room(topic) => self.open(request, Endpoint::Room(Rc::new(topic))),
+            Route::Feed(topic) => self.open(request, Endpoint::Feed(Rc::new(topic))),
+            Route::Count(topic) => self.open(request, Endpoint::Count(Rc::new(topic))),
+            Route::BadName(fault) => Answer::Refuse(refuse_name(fault)),
+            Route::Unknown => nothing_here(request),
+        }
+    }
+
+    fn on_open(&mut self, context: &mut Context<'_, Self>) {
+        let (Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name)) =
+            context.state_mut()
+        else {
+            return;
+        };
+        // The request brought a spelling of its own; the connection keeps the shared one.
+        *name = self.names.intern(Rc::clone(name));
+        match context.state().clone() {
+            Endpoint::Echo => {}
+            Endpoint::Feed(topic) => context.subscribe(&topic),
+            Endpoint::Room(topic) => {
+                context.subscribe(&topic);
+                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Up));
+            }
+            Endpoint::Count(topic) => {
+                context.subscribe(&count_topic(&topic));
+                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Up));
+            }
+        }
+    }
+
+    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
+        match context.state() {
+            Endpoint::Echo => {
+                // Only a peer that does not read is refused; it must not miss a message
+                // without being told.
+                if context.send(message).is_err() {
+                    context.close(CloseCode::POLICY, "the echoes were not read");
+                }
+            }
+            Endpoint::Room(topic) => {
+                let topic = Rc::clone(topic);
+                if context.publish(&topic, message).is_err() {
+                    let reason = "too busy: the last message was not heard";
+                    context.close(CloseCode::TRY_AGAIN_LATER, reason);
+                }
+            }
+            Endpoint::Feed(_) | Endpoint::Count(_) => {
+                context.close(CloseCode::POLICY, "a feed only listens; speak at /ws/");
+            }
+        }
+    }
+
+    fn on_close(&mut self, context: &mut Context<'_, Self>, _end: End) {
+        let endpoint = std::mem::replace(context.state_mut(), Endpoint::Echo);
+        match endpoint {
+            Endpoint::Echo => {}
+            Endpoint::Feed(topic) => self.names.release(topic),
+            Endpoint::Room(topic) => {
+                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Down));
+                self.names.release(topic);
+            }
+            Endpoint::Count(topic) => {
+                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Down));
+                self.names.release(topic);
+            }
+        }
+    }
+
+    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
+        let show = match self.census.take(&note) {
+            Next::Nothing => false,
+            Next::ShowLater => true,
+            Next::Publish(total) => {
+                let text = total.to_string();
+                let refused = shard
+                    .publish(&count_topic(&note.topic), Message::Text(&text))
+                    .is_err();
+                if refused {
+                    self.census.was_refused(&note.topic);
+                }
+                refused
+            }
+        };
+        if show {
+            let myself = shard.index();
+            shard.tell(
+                myself,
+                Note {
+                    topic: note.topic,
+                    what: Change::Show,
+                },
+            );
+        }
+    }
+}
+
+fn route(path: &str) -> Route {
+    let topic = |segment: &str| match Name::read(segment) {
+        // Nothing can be behind a further slash, nor where a name is missing.
+        Err(NameError::Empty) => Err(Route::Unknown),
+        Err(NameError::Slash) if segment.contains('/') => Err(Route::Unknown),
+        Err(fault) => Err(Route::BadName(fault)),
+        Ok(name) => Ok(name),
+    };
+    if let Some(segment) = path.strip_prefix("/ws/") {
+        return match topic(segment) {
+            Ok(Name::Topic(name)) => Route::Room(name),
+            Ok(Name::CountOf(_)) => Route::BadName(NameError::Reserved),
+            Err(route) => route,
+        };
+    }
+    if let Some(segment) = path.strip_prefix("/feed/") {
+        return match topic(segment) {
+            Ok(Name::Topic(name)) => Route::Feed(name),
+            Ok(Name::CountOf(name)) => Route::Count(name),
+            Err(route) => route,
+        };
+    }
+    match path {
+        "/" => Route::Page,
+        "/echo" => Route::Echo,
+        _ => Route::Unknown,
+    }
+}
+
+fn refuse_name(fault: NameError) -> Refusal {
+    let status = if fault == NameError::Reserved {
+        403
+    } else {
+        400
+    };
+    Refusal::new(status, "topic", fault.reason())
+}
+
+/// Only who wanted a WebSocket is counted as a handshake that failed; a browser that looks
+/// for an icon is not.
+fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
+    // Its target is no path, but a host to be connected with.
+    if request.method() == "CONNECT" {
+        return Answer::Refuse(Refusal::method_not_allowed());
+    }
+    if request.header("Upgrade").is_some() {
+        return Answer::Refuse(Refusal::not_found());
+    }
+    Answer::Respond(Reply {
+        status: 404,
+        content_type: "text/plain; charset=utf-8",
+        headers: Vec::new(),
+        body: Cow::Borrowed(b"There is nothing under this path.\n"),
+    })
+}
+
+fn page(method: &str) -> Reply {
+    if !matches!(method, "GET" | "HEAD") {
+        return Reply {
+            status: 405,
+            content_type: "text/plain; charset=utf-8",
+            headers: vec![("Allow", "GET, HEAD".to_owned())],
+            body: Cow::Borrowed(b"This page can only be read.\n"),
+        };
+    }
+    Reply {
+        status: 200,
+        content_type: "text/html; charset=utf-8",
+        headers: [
+            ("Content-Security-Policy", PAGE_POLICY),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cache-Control", "no-cache"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into(),
+        body: Cow::Borrowed(PAGE.as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_leads_somewhere() {
+        assert_eq!(route("/"), Route::Page);
+        assert_eq!(route("/echo"), Route::Echo);
+        assert_eq!(route("/ws/lobby"), Route::Room("lobby".into()));
+        assert_eq!(route("/ws/caf%C3%A9"), Route::Room("café".into()));
+        assert_eq!(route("/feed/lobby"), Route::Feed("lobby".into()));
+        assert_eq!(route("/feed/@lobby"), Route::Count("lobby".into()));
+        assert_eq!(route("/feed/%40lobby"), Route::Count("lobby".into()));
+    }
+
+    #[test]
+    fn paths_that_are_nearly_right_lead_nowhere() {
+        for path in [
+            "",
+            "//",
+            "/echo/",
+            "/echo/x",
+            "/Echo",
+            "/ws",
+            "/ws/",
+            "/ws/a/b",
+            "/ws/a/",
+            "/ws//a",
+            "/feed",
+            "/feed/",
+            "/feed/a/b",
+            "/feed/@",
+            "/ws/@",
+            "/wss/a",
+            "/index.html",
+        ] {
+            assert_eq!(route(path), Route::Unknown, "{path}");
+        }
+    }
+
+    #[test]
+    fn bad_names_are_told_apart_from_missing_pages() {
+        assert_eq!(route("/ws/@lobby"), Route::BadName(NameError::Reserved));
+        assert_eq!(route("/feed/@@lobby"), Route::BadName(NameError::Reserved));
+        assert_eq!(route("/ws/%zz"), Route::BadName(NameError::Encoding));
+        assert_eq!(route("/ws/%ff"), Route::BadName(NameError::Utf8));
+        assert_eq!(route("/ws/a%2Fb"), Route::BadName(NameError::Slash));
+        assert_eq!(route("/ws/a%0D%0A"), Route::BadName(NameError::Control));
+        let long = format!("/feed/{}", "a".repeat(129));
+        assert_eq!(route(&long), Route::BadName(NameError::TooLong));
+    }
+
+    #[test]
+    fn the_page_is_read_only_and_loads_nothing_from_elsewhere() {
+        assert_eq!(page("GET").status, 200);
+        assert_eq!(page("HEAD").status, 200);
+        assert_eq!(page("POST").status, 405);
+        assert!(
+            page("POST")
+                .headers
+                .contains(&("Allow", "GET, HEAD".to_owned()))
+        );
+        for outside in [
+            "src=\"http",
+            "href=\"http",
+            "@import",
+            "url(http",
+            "innerHTML",
+            "eval(",
+        ] {
+            assert!(!PAGE.contains(outside), "{outside}");
+        }
+    }
+}

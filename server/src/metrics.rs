@@ -1,0 +1,318 @@
+//! The counters of the shards, as Prometheus reads them.
+//!
+//! Nothing is counted here: what the shards have counted is read when somebody asks.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use tidegate_engine::{Handle, Snapshot};
+
+use crate::process::Process;
+
+/// What [`Metrics::encode`] writes.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    pub(crate) fn new(handle: Handle, files_max: u64) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Server { handle }));
+        registry.register_collector(Box::new(ThisProcess { files_max }));
+        Self { registry }
+    }
+
+    /// The text that a scrape gets.
+    ///
+    /// # Errors
+    /// None that is known: the text is written into memory.
+    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Writes what the shards have counted.
+#[derive(Debug)]
+struct Server {
+    handle: Handle,
+}
+
+/// One number of each shard.
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    kind: MetricType,
+    read: fn(&Snapshot) -> u64,
+}
+
+impl Metric {
+    const fn counter(name: &'static str, help: &'static str, read: fn(&Snapshot) -> u64) -> Self {
+        Self {
+            name,
+            help,
+            unit: None,
+            kind: MetricType::Counter,
+            read,
+        }
+    }
+
+    const fn bytes(name: &'static str, help: &'static str, read: fn(&Snapshot) -> u64) -> Self {
+        Self {
+            name,
+            help,
+            unit: Some(Unit::Bytes),
+            kind: MetricType::Counter,
+            read,
+        }
+    }
+
+    const fn gauge(name: &'static str, help: &'static str, read: fn(&Snapshot) -> u64) -> Self {
+        Self {
+            name,
+            help,
+            unit: None,
+            kind: MetricType::Gauge,
+            read,
+        }
+    }
+}
+
+/// The names end as the encoder ends them: counters with `_total`, bytes with `_bytes`.
+const METRICS: [Metric; 15] = [
+    Metric::gauge(
+        "tidegate_connections",
+        "Connections now, whatever they speak",
+        |s| s.connections,
+    ),
+    Metric::gauge("tidegate_sessions", "Open WebSockets now", |s| s.sessions),
+    Metric::gauge(
+        "tidegate_topics",
+        "Topics that somebody hears now, counted on each shard",
+        |s| s.topics,
+    ),
+    Metric::counter("tidegate_accepted", "Connections accepted", |s| s.accepted),
+    Metric::counter(
+        "tidegate_opens",
+        "Handshakes that ended in an open WebSocket",
+        |s| s.opens,
+    ),
+    Metric::counter("tidegate_requests", "Plain HTTP requests answered", |s| {
+        s.requests
+    }),
+    Metric::counter("tidegate_received_messages", "Messages received", |s| {
+        s.messages_in
+    }),
+    Metric::counter(
+        "tidegate_sent_messages",
+        "Messages sent, one for each receiver",
+        |s| s.messages_out,
+    ),
+    Metric::bytes("tidegate_received", "Bytes received, of every kind", |s| {
+        s.bytes_in
+    }),
+    Metric::bytes("tidegate_sent", "Bytes sent, of every kind", |s| {
+        s.bytes_out
+    }),
+    Metric::counter("tidegate_publications", "Messages published", |s| {
+        s.publications
+    }),
+    Metric::counter(
+        "tidegate_mail_letters",
+        "Letters sent to other shards",
+        |s| s.mail_sent,
+    ),
+    Metric::counter(
+        "tidegate_mail_refusals",
+        "Publications refused because another shard did not keep up",
+        |s| s.mail_refused,
+    ),
+    Metric::counter(
+        "tidegate_accept_failures",
+        "Times that the kernel could not accept, such as for lack of descriptors",
+        |s| s.accept_failures,
+    ),
+    Metric::counter("tidegate_turns", "Turns of the shards' loops", |s| s.turns),
+];
+
+impl Collector for Server {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let info = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor(
+                "tidegate_build",
+                "Which server this is",
+                None,
+                MetricType::Info,
+            )?
+            .encode_info(&info)?;
+        let shards = self.handle.counters();
+        for metric in &METRICS {
+            let Metric {
+                name,
+                help,
+                unit,
+                kind,
+                read,
+            } = metric;
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), *kind)?;
+            for (index, shard) in shards.iter().enumerate() {
+                let labels = [("shard", index)];
+                write_number(family.encode_family(&labels)?, *kind, read(shard))?;
+            }
+        }
+        let help = "WebSockets that ended, by reason";
+        write_causes(
+            &mut encoder,
+            "tidegate_closes",
+            help,
+            "reason",
+            &shards,
+            |shard| {
+                shard
+                    .closes()
+                    .map(|(reason, count)| (reason.name(), count))
+                    .collect()
+            },
+        )?;
+        let help = "Handshakes that were refused or failed, by cause";
+        write_causes(
+            &mut encoder,
+            "tidegate_handshake_refusals",
+            help,
+            "cause",
+            &shards,
+            |shard| shard.refusals().collect(),
+        )
+    }
+}
+
+fn write_number(mut metric: MetricEncoder<'_>, kind: MetricType, number: u64) -> fmt::Result {
+    if matches!(kind, MetricType::Gauge) {
+        metric.encode_gauge(&number)
+    } else {
+        metric.encode_counter::<NoLabelSet, _, u64>(&number, None)
+    }
+}
+
+/// A counter for each shard and each cause.
+fn write_causes(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    shards: &[Snapshot],
+    causes: impl Fn(&Snapshot) -> Vec<(&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (index, shard) in shards.iter().enumerate() {
+        for (cause, count) in causes(shard) {
+            let labels = [("shard", index.to_string()), (label, cause.to_owned())];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what the system knows of this process, under the names that everybody uses.
+#[derive(Debug)]
+struct ThisProcess {
+    files_max: u64,
+}
+
+impl Collector for ThisProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        if self.files_max != u64::MAX {
+            let help = "The limit of open files";
+            encoder
+                .encode_descriptor("process_max_fds", help, None, MetricType::Gauge)?
+                .encode_gauge(&self.files_max)?;
+        }
+        let Some(process) = Process::read() else {
+            return Ok(());
+        };
+        let help = "Memory of the process that is in RAM";
+        encoder
+            .encode_descriptor(
+                "process_resident_memory",
+                help,
+                Some(&Unit::Bytes),
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&process.resident_bytes)?;
+        let help = "Memory of the process, in RAM or not";
+        encoder
+            .encode_descriptor(
+                "process_virtual_memory",
+                help,
+                Some(&Unit::Bytes),
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&process.virtual_bytes)?;
+        let help = "Processor time spent by the process and, on its behalf, by the kernel";
+        encoder
+            .encode_descriptor(
+                "process_cpu",
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&process.cpu_seconds, None)?;
+        let help = "When the process started, in seconds since 1970";
+        encoder
+            .encode_descriptor(
+                "process_start_time",
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&process.start_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_habits_of_prometheus() {
+        for metric in &METRICS {
+            assert!(metric.name.starts_with("tidegate_"), "{}", metric.name);
+            let ending = ["_total", "_bytes"]
+                .into_iter()
+                .find(|end| metric.name.ends_with(end));
+            assert_eq!(ending, None, "the encoder ends the name: {}", metric.name);
+            assert!(
+                metric
+                    .name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
+        }
+    }
+
+    #[test]
+    fn the_process_is_described_in_open_metrics() {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(ThisProcess { files_max: 1024 }));
+        let metrics = Metrics { registry };
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("\nprocess_max_fds 1024\n"), "{text}");
+        assert!(
+            text.contains("# TYPE process_resident_memory_bytes gauge\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}

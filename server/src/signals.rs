@@ -1,0 +1,66 @@
+//! What the server does when the system tells it to end.
+//!
+//! ```text
+//!  TERM ─▶ drain: connections are closed politely, at most for the drain timeout
+//!            └─ TERM or INT ─▶ stop now
+//!  INT  ─▶ stop now
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::thread::Builder;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tidegate_engine::Handle;
+
+use crate::phase::{Phase, PhaseCell};
+use crate::startup::say;
+use crate::units::show_span;
+
+/// Watches for signals on a thread of its own, until the process ends.
+///
+/// # Errors
+/// When the system refuses the signals or the thread.
+pub(crate) fn watch(
+    handle: Handle,
+    phase: Arc<PhaseCell>,
+    drain_timeout: Duration,
+) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let body = move || {
+        for signal in signals.forever() {
+            let first = phase.now() != Phase::Draining;
+            phase.enter(Phase::Draining);
+            if signal == SIGTERM && first {
+                drain(&handle, drain_timeout);
+            } else {
+                say("stopping now");
+                handle.stop();
+            }
+        }
+    };
+    Builder::new()
+        .name("tidegate-signals".to_owned())
+        .spawn(body)?;
+    Ok(())
+}
+
+fn drain(handle: &Handle, timeout: Duration) {
+    let count: u64 = handle
+        .counters()
+        .iter()
+        .map(|shard| shard.connections)
+        .sum();
+    let noun = if count == 1 {
+        "connection"
+    } else {
+        "connections"
+    };
+    say(&format!(
+        "draining: {count} {noun}, at most {}",
+        show_span(timeout)
+    ));
+    handle.drain(timeout);
+}

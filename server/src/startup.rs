@@ -1,0 +1,301 @@
+//! From settings to a running server, and from whatever goes wrong to one line of advice and
+//! an exit code.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use tidegate_engine::{Engine, Limits, Settings, ShardInfo, StartError, files};
+
+use crate::admin::{self, Admin};
+use crate::endpoints::Endpoints;
+use crate::options::{ServeSettings, version};
+use crate::phase::{Phase, PhaseCell};
+use crate::signals;
+
+/// Exit codes, as `sysexits.h` and shells know them.
+const FAILED: u8 = 1;
+const WRONG_USAGE: u8 = 2;
+const NO_PERMISSION: u8 = 77;
+
+/// A shard's listener, its epoll, its doorbell, and one to spare.
+const DESCRIPTORS_PER_SHARD: u64 = 4;
+
+/// Standard streams, signals, the admin port with some clients, and a few to spare.
+const DESCRIPTORS_BESIDE: u64 = 64;
+
+/// Why the program ends with an error.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// What is wrong and what to do about it, in one line.
+    pub(crate) line: String,
+    /// The exit code.
+    pub(crate) code: u8,
+}
+
+impl Failure {
+    /// The command line is wrong.
+    pub(crate) fn usage(line: String) -> Self {
+        Self {
+            line,
+            code: WRONG_USAGE,
+        }
+    }
+
+    fn failed(line: String) -> Self {
+        Self { line, code: FAILED }
+    }
+
+    /// An address cannot be listened on. `option` is the one that names it.
+    fn listen(address: SocketAddr, option: &str, error: &io::Error) -> Self {
+        let (advice, code) = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let advice = format!(
+                    "another process listens there; stop it, or choose another port with {option}"
+                );
+                (advice, FAILED)
+            }
+            io::ErrorKind::PermissionDenied => {
+                let advice = format!(
+                    "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or choose another \
+                     port with {option}"
+                );
+                (advice, NO_PERMISSION)
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                let advice = format!(
+                    "no interface of this host has that address; choose one that `ip address` \
+                     shows with {option}"
+                );
+                (advice, FAILED)
+            }
+            _ => (error.to_string(), FAILED),
+        };
+        Self {
+            line: format!("cannot listen on {address}: {advice}"),
+            code,
+        }
+    }
+}
+
+/// Runs the server until it is told to end.
+///
+/// # Errors
+/// A [`Failure`], at the start or later.
+pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
+    let shards = settings.shards.unwrap_or_else(core_count);
+    let files_max = files::raise_limit().map_err(|error| {
+        Failure::failed(format!("cannot raise the limit of open files: {error}"))
+    })?;
+    check_files(files_max, shards)?;
+
+    let phase = Arc::new(PhaseCell::default());
+    let admin_listener = bind_admin(settings.admin)?;
+    let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
+    let engine = start_engine(settings, shards, connections_expected(files_max, shards))?;
+    signals::watch(engine.handle(), Arc::clone(&phase), settings.drain_timeout)
+        .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
+    let admin = Admin {
+        handle: engine.handle(),
+        shards: engine.shards().to_vec(),
+        phase: Arc::clone(&phase),
+        message_size_max: settings.message_size_max,
+        files_max,
+    };
+    admin::start(admin_listener, admin)
+        .map_err(|error| Failure::failed(format!("cannot start the admin port: {error}")))?;
+
+    let address = engine.address();
+    say(&version());
+    say(&format!(
+        "listening on http://{address} (ws://{address}/ws/lobby)"
+    ));
+    say(&format!("admin on http://{admin_address}"));
+    say(&show_shards(engine.shards()));
+    say(&show_files(files_max, shards));
+    phase.enter(Phase::Ready);
+    say("ready");
+
+    engine
+        .join()
+        .map_err(|failure| Failure::failed(failure.to_string()))?;
+    say("stopped");
+    Ok(())
+}
+
+/// Writes a line to stdout at once. Nobody need be listening there.
+pub(crate) fn say(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+fn core_count() -> usize {
+    available_parallelism().map_or(1, NonZero::get)
+}
+
+/// What one shard makes room for: its share of the descriptors and a quarter more, since the
+/// kernel spreads connects by chance. It is address space until it is used, so that the slab
+/// never has to move; still, a limit of "as many as you like" is not taken at its word.
+fn connections_expected(files_max: u64, shards: usize) -> usize {
+    const CONNECTIONS_MAX: u64 = 2 * 1024 * 1024;
+    let share = files_max.min(CONNECTIONS_MAX) / shards.max(1) as u64;
+    usize::try_from(share + share / 4).unwrap_or(0)
+}
+
+fn start_engine(
+    settings: &ServeSettings,
+    shards: usize,
+    connections_expected: usize,
+) -> Result<Engine, Failure> {
+    let defaults = Limits::default();
+    let limits = Limits {
+        message_size_max: settings.message_size_max,
+        outbox_bytes_max: settings.outbox_bytes_max,
+        // A peer must be paused well before it is cut off.
+        outbox_pause_size: defaults
+            .outbox_pause_size
+            .min(settings.outbox_bytes_max / 3),
+        connections_expected,
+        ..defaults
+    };
+    let engine_settings = Settings {
+        listen: settings.listen,
+        share_port: settings.share_port,
+        shards,
+        limits,
+    };
+    let origins = Arc::new(settings.origins.clone());
+    let make = move |_shard| Endpoints::new(Arc::clone(&origins));
+    Engine::start(engine_settings, make).map_err(|error| match error {
+        StartError::Listen { address, source } => Failure::listen(address, "--listen", &source),
+        StartError::Start { .. } => Failure::failed(error.to_string()),
+    })
+}
+
+fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address);
+    let listener = listener.map_err(|error| Failure::listen(address, "--admin", &error))?;
+    let nonblocking = listener.set_nonblocking(true);
+    nonblocking.map_err(|error| Failure::listen(address, "--admin", &error))?;
+    Ok(listener)
+}
+
+/// How many descriptors are needed before the first connection.
+fn files_needed(shards: usize) -> u64 {
+    DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards as u64
+}
+
+fn check_files(files_max: u64, shards: usize) -> Result<(), Failure> {
+    let needed = files_needed(shards);
+    if files_max >= needed {
+        return Ok(());
+    }
+    let line = format!(
+        "{files_max} open files are too few: {shards} shards need {needed}, and each connection \
+         one more; raise the hard limit (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+    );
+    Err(Failure {
+        line,
+        code: NO_PERMISSION,
+    })
+}
+
+fn show_files(files_max: u64, shards: usize) -> String {
+    if files_max == u64::MAX {
+        return "unlimited open files".to_owned();
+    }
+    let room = files_max.saturating_sub(files_needed(shards));
+    // A round number: what else the process opens is not known to the last one.
+    let step = if room >= 10_000 { 100 } else { 10 };
+    let room = if room >= 100 {
+        room / step * step
+    } else {
+        room
+    };
+    format!("{files_max} open files: room for about {room} connections")
+}
+
+fn show_shards(shards: &[ShardInfo]) -> String {
+    let count = shards.len();
+    let noun = if count == 1 { "shard" } else { "shards" };
+    let cores: Vec<String> = shards
+        .iter()
+        .filter(|s| s.pinned)
+        .filter_map(|s| s.core)
+        .map(|c| c.to_string())
+        .collect();
+    let loose: Vec<String> = shards
+        .iter()
+        .filter(|s| !s.pinned)
+        .map(|s| s.index.to_string())
+        .collect();
+    match (cores.len(), loose.len()) {
+        (0, _) => format!("{count} {noun}, not pinned to cores"),
+        (1, 0) => format!("{count} {noun} on core {}", cores.join(", ")),
+        (_, 0) => format!("{count} {noun} on cores {}", cores.join(", ")),
+        _ => format!(
+            "{count} {noun} on cores {}; not pinned: {}",
+            cores.join(", "),
+            loose.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(index: usize, core: Option<usize>, pinned: bool) -> ShardInfo {
+        ShardInfo {
+            index,
+            core,
+            pinned,
+        }
+    }
+
+    #[test]
+    fn shards_and_their_cores_are_one_line() {
+        assert_eq!(show_shards(&[shard(0, Some(3), true)]), "1 shard on core 3");
+        let two = [shard(0, Some(0), true), shard(1, Some(1), true)];
+        assert_eq!(show_shards(&two), "2 shards on cores 0, 1");
+        let one = [shard(0, Some(0), true), shard(1, Some(1), false)];
+        assert_eq!(show_shards(&one), "2 shards on cores 0; not pinned: 1");
+        let none = [shard(0, None, false), shard(1, None, false)];
+        assert_eq!(show_shards(&none), "2 shards, not pinned to cores");
+    }
+
+    #[test]
+    fn the_limit_of_files_says_what_it_means() {
+        let line = show_files(20_000, 2);
+        assert_eq!(line, "20000 open files: room for about 19900 connections");
+        assert_eq!(
+            show_files(80, 2),
+            "80 open files: room for about 8 connections"
+        );
+        assert_eq!(show_files(u64::MAX, 2), "unlimited open files");
+    }
+
+    #[test]
+    fn too_few_files_are_refused_with_the_numbers() {
+        assert_eq!(check_files(72, 2), Ok(()));
+        let failure = check_files(71, 2).unwrap_err();
+        assert_eq!(failure.code, 77);
+        for part in ["71", "72", "LimitNOFILE"] {
+            assert!(failure.line.contains(part), "{}", failure.line);
+        }
+    }
+
+    #[test]
+    fn each_fault_of_an_address_has_its_advice_and_code() {
+        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let listen = |kind| Failure::listen(address, "--listen", &io::Error::from(kind));
+        let taken = listen(io::ErrorKind::AddrInUse);
+        assert_eq!(taken.code, 1);
+        assert!(taken.line.contains("127.0.0.1:80") && taken.line.contains("--listen"));
+        assert_eq!(listen(io::ErrorKind::PermissionDenied).code, 77);
+        assert_eq!(listen(io::ErrorKind::AddrNotAvailable).code, 1);
+        assert_eq!(listen(io::ErrorKind::OutOfMemory).line.lines().count(), 1);
+    }
+}
