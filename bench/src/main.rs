@@ -1,0 +1,71 @@
+//! The program `tidegate-bench`: reads the command line, runs it, prints the result.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use mimalloc::MiMalloc;
+use tidegate_bench::options::Options;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return refuse(&error),
+    };
+    if let Err(error) = options.command.check() {
+        return complain(&error, USAGE);
+    }
+    let command_line = std::env::args().collect::<Vec<_>>().join(" ");
+    let report = match tidegate_bench::run(&options.command, command_line) {
+        Ok(report) => report,
+        Err(error) => return complain(&format!("{error:#}"), FAILED),
+    };
+    let text = if options.command.common().json {
+        match serde_json::to_string(&report) {
+            Ok(json) => json + "\n",
+            Err(error) => return complain(&error.to_string(), FAILED),
+        }
+    } else {
+        report.table()
+    };
+    if let Err(error) = io::stdout().write_all(text.as_bytes()) {
+        return complain(&format!("cannot print the result: {error}"), FAILED);
+    }
+    match report.complaint() {
+        Some(complaint) => complain(&complaint, FAILED),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// One line, without a trace. That stderr is closed cannot be told to anybody.
+fn complain(error: &str, code: u8) -> ExitCode {
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::from(code)
+}
+
+/// Prints help where it was asked for, or the first line of what is wrong.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let whole = error.to_string();
+    // Missing arguments are listed in the lines behind the first.
+    let what: Vec<_> = whole
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(str::trim)
+        .collect();
+    let what = what.join(" ");
+    complain(what.strip_prefix("error: ").unwrap_or(&what), USAGE)
+}
