@@ -180,20 +180,30 @@ impl Turn {
         }
     }
 
+    /// The one piece that this connection is to be sent, if it is only one: the usual case.
+    #[inline]
+    pub(crate) fn only_piece(&self, pending: Pending) -> Option<Piece<'_>> {
+        (pending.first == pending.last).then(|| self.piece(self.links[pending.first as usize].run))
+    }
+
     /// What this connection is to be sent, in order.
     pub(crate) fn pieces(&self, pending: Pending) -> SmallVec<[Piece<'_>; 8]> {
         let mut pieces = SmallVec::new();
         let mut next = pending.first;
         while next != NONE {
             let link = self.links[next as usize];
-            let run = &self.runs[link.run as usize];
-            pieces.push(match (&run.kept, &run.bytes) {
-                (Some(parcel), _) | (None, Bytes::Shared(parcel)) => Piece::Shared(parcel),
-                (None, bytes) => Piece::Lent(bytes_of(&self.wire, &self.post, bytes)),
-            });
+            pieces.push(self.piece(link.run));
             next = link.next;
         }
         pieces
+    }
+
+    fn piece(&self, run: RunIndex) -> Piece<'_> {
+        let run = &self.runs[run as usize];
+        match (&run.kept, &run.bytes) {
+            (Some(parcel), _) | (None, Bytes::Shared(parcel)) => Piece::Shared(parcel),
+            (None, bytes) => Piece::Lent(bytes_of(&self.wire, &self.post, bytes)),
+        }
     }
 
     /// Forgets the pending replies, all of which have been sent; publications stay.

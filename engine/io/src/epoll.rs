@@ -219,7 +219,15 @@ impl EpollDriver {
             // A failure leaves an ordinary close, which is all that can be done.
             let _ = rustix::net::sockopt::set_socket_linger(fd, Some(Duration::ZERO));
         }
-        // The number may be used again at once, but `again` may still hold it; the new
+        // The number may be used again at once, and what is known of this peer must not be
+        // taken for news of the next.
+        let token = u64::from(socket.0);
+        for event in self.events.iter_mut().skip(self.event_index) {
+            if event.data.u64() == token {
+                event.flags = EventFlags::empty();
+            }
+        }
+        // `again` may still hold it; the new
         // socket then gets one receive too many, which finds nothing.
         let again = entry.flags & Flags::AGAIN;
         *entry = Entry::default();

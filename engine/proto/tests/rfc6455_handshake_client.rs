@@ -38,7 +38,7 @@ fn read_response(bytes: &[u8]) -> Result<Option<(Accepted<'_>, usize)>, ClientRe
 }
 
 fn reason(bytes: &[u8]) -> (u16, &'static str) {
-    let refusal = read_response(bytes).unwrap_err();
+    let refusal = read_response(bytes).expect_err("the response is refused");
     (refusal.status, refusal.reason)
 }
 

@@ -36,12 +36,18 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let slot = pending.slot;
         let connection = &mut self.core.connections[slot as usize];
         self.core.counted.bytes_out += u64::from(pending.byte_count);
-        let pieces = self.core.turn.pieces(pending);
-        let submitted = self.driver.submit(Op::Send {
-            socket: Socket(slot),
-            pieces: &pieces,
-        });
-        drop(pieces);
+        let socket = Socket(slot);
+        let turn = &self.core.turn;
+        let submitted = match turn.only_piece(pending) {
+            Some(piece) => self.driver.submit(Op::Send {
+                socket,
+                pieces: &[piece],
+            }),
+            None => self.driver.submit(Op::Send {
+                socket,
+                pieces: &turn.pieces(pending),
+            }),
+        };
         self.core.turn.cancel(&mut connection.pending);
         match submitted {
             Submitted::Done => {

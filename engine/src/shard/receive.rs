@@ -123,7 +123,7 @@ impl<H: Handler> Half<'_, H> {
     /// Bytes of an open WebSocket.
     fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         let mut input = Input::new(bytes);
-        loop {
+        while !input.is_empty() {
             let start = self.core.turn.wire.len();
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
