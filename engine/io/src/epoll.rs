@@ -227,8 +227,9 @@ impl EpollDriver {
                 event.flags = EventFlags::empty();
             }
         }
-        // `again` may still hold it; the new
-        // socket then gets one receive too many, which finds nothing.
+        // `again` may still hold it; the next one then gets a receive too many, which finds
+        // nothing.
+        let entry = self.entry(socket);
         let again = entry.flags & Flags::AGAIN;
         *entry = Entry::default();
         entry.flags = again;
