@@ -77,6 +77,7 @@ Examples:
 
 /// The options of `tidegate serve` as they are written.
 #[derive(Debug, Args)]
+#[allow(rustdoc::bare_urls, reason = "these are the help texts of a terminal")]
 struct ServeOptions {
     /// Where clients connect; port 0 lets the system choose
     #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]

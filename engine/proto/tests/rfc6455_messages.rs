@@ -146,7 +146,10 @@ fn a_frame_over_the_limit_is_refused_at_its_header() {
         converse(server(100), &[&exact]).0,
         [Seen::Binary(vec![1; 100])]
     );
-    let over = &masked(FIN | BINARY, &[1; 101])[..6];
+    let whole = masked(FIN | BINARY, &[1; 101]);
+    let too_big = [Seen::Violation(Violation::MessageTooBig)];
+    assert_eq!(converse(server(100), &[&whole]).0, too_big);
+    let over = &whole[..6];
     let (seen, wire) = converse(server(100), &[over]);
     assert_eq!(seen, [Seen::Violation(Violation::MessageTooBig)]);
     assert_eq!(wire, failure(Violation::MessageTooBig));

@@ -1,0 +1,175 @@
+//! Connections opened to be dropped, and more of them than there are descriptors.
+
+mod support;
+
+use std::time::Duration;
+
+use support::client::Client;
+use support::clock;
+use support::process::TICKS_PER_SECOND;
+use support::server::Server;
+use support::skip;
+use support::stage::Stage;
+use support::wire::{self, TEXT};
+
+#[test]
+fn a_full_file_table_costs_no_cpu_and_heals() {
+    let server = Server::with_descriptors(100, &[]);
+    let mut early = server.open("/echo");
+    early.echoes("before");
+    let process = server.process();
+    // Opening more than there are descriptors: the kernel answers the rest of the connects
+    // itself, and queues them.
+    let mut crowd: Vec<Client> = (0..150).map(|_| server.connect()).collect();
+    clock::until("the file table is full", || {
+        (process.descriptors() >= 100).then_some(())
+    });
+
+    let before = process.cpu_ticks();
+    let began = clock::now();
+    clock::let_pass(Duration::from_secs(1));
+    let ticks = process.cpu_ticks() - before;
+    // CPU time that the kernel has booked, in ticks of 10 ms, over at least a second in which
+    // nobody could be served. 2 are 2 % of a core; 1 more, since a tick may have been half over.
+    let allowed = 2 * TICKS_PER_SECOND / 100 + 1;
+    skip::note(&format!(
+        "full file table: {ticks} ticks of CPU in {:?}",
+        began.elapsed()
+    ));
+    assert!(ticks <= allowed, "{ticks} ticks of CPU while full");
+    early.echoes("while full");
+
+    // Room for all who wait and one more.
+    for client in crowd.drain(..120) {
+        client.reset();
+    }
+    let began = clock::now();
+    server.open("/echo").echoes("after");
+    skip::note(&format!(
+        "full file table: accepting again {:?} after the room",
+        began.elapsed()
+    ));
+    for client in crowd.drain(..) {
+        client.upgraded("/echo").echoes("has waited");
+    }
+    early.echoes("after");
+    drop(early);
+    server.until_empty();
+}
+
+#[test]
+fn a_full_file_table_is_counted_and_the_operator_can_look_afterwards() {
+    let server = Server::with_descriptors(100, &[]);
+    let process = server.process();
+    let crowd: Vec<Client> = (0..150).map(|_| server.connect()).collect();
+    clock::until("the file table is full", || {
+        (process.descriptors() >= 100).then_some(())
+    });
+    drop(crowd);
+    server.until_empty();
+    assert!(server.metrics().sum("tidegate_accept_failures_total", &[]) > Some(0));
+}
+
+/// Opens, lets `act` do what it does, and resets, `count` times over, a hundred at once.
+fn storm(stage: &Stage, count: usize, act: impl Fn(&mut Client)) {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut client = stage.server.connect();
+        act(&mut client);
+        open.push(client);
+        if open.len() == 100 {
+            open.drain(..).for_each(Client::reset);
+        }
+    }
+}
+
+#[test]
+fn reset_storms_leave_nothing_behind() {
+    let mut stage = Stage::set();
+    let half_head = &wire::upgrade("/echo", &[]).into_bytes()[..60];
+    let head = wire::upgrade("/ws/storm", &[]).into_bytes();
+    let mut head_and_message = head.clone();
+    head_and_message.extend(wire::frame(TEXT, &[b'a'; 1_000]).repeat(20));
+    let mut head_and_half = head.clone();
+    head_and_half.extend(&wire::frame(TEXT, &[b'a'; 1_000])[..500]);
+    storm(&stage, 2_000, |_| {});
+    storm(&stage, 2_000, |client| client.send(half_head));
+    storm(&stage, 2_000, |client| client.send(&head));
+    storm(&stage, 500, |client| client.send(&head_and_message));
+    storm(&stage, 500, |client| client.send(&head_and_half));
+    storm(&stage, 500, |client| {
+        client.send(&head);
+        client.send(&wire::close(1000, b""));
+    });
+    stage.is_unharmed();
+    stage.server.until_metric("tidegate_topics", &[], 0);
+}
+
+#[test]
+fn two_thousand_reset_at_once_are_gone_at_once() {
+    let mut stage = Stage::set();
+    let crowd: Vec<Client> = (0..2_000).map(|_| stage.server.open("/ws/crowd")).collect();
+    crowd.into_iter().for_each(Client::reset);
+    stage.is_unharmed();
+    stage.server.until_metric("tidegate_topics", &[], 0);
+}
+
+#[test]
+fn half_closed_connections_are_ended() {
+    let mut stage = Stage::set();
+    // Before a head, inside a head, as a WebSocket, and inside a frame.
+    for bytes in ["", "GET /echo HT", &wire::upgrade("/echo", &[])] {
+        let mut client = stage.server.connect();
+        client.send(bytes.as_bytes());
+        client.half_close();
+        client.all();
+    }
+    let mut client = stage.server.open("/echo");
+    client.send(&wire::frame(TEXT, b"cut")[..4]);
+    client.half_close();
+    client.all();
+    stage.is_unharmed();
+}
+
+#[test]
+fn sends_that_race_a_close_are_harmless() {
+    let mut stage = Stage::set();
+    for _ in 0..200 {
+        let mut client = stage.server.open("/ws/race");
+        client.send(&wire::close(1000, b""));
+        for _ in 0..5 {
+            let _ = client.try_send(&wire::frame(TEXT, b"too late"));
+        }
+        client.reset();
+    }
+    stage.is_unharmed();
+}
+
+#[test]
+fn everything_is_given_back_after_a_crowd_has_left() {
+    const CROWD: usize = 2_000;
+    let server = Server::start();
+    let mut stage = Stage::around(server);
+    for round in 0..3 {
+        let crowd: Vec<Client> = (0..CROWD)
+            .map(|index| stage.server.open(&format!("/ws/room-{}", index % 500)))
+            .collect();
+        let here = CROWD as u64 + Stage::BYSTANDERS;
+        stage.server.until_metric("tidegate_sessions", &[], here);
+        // By a close, by the end of the stream, by a reset: each a third.
+        for (index, client) in crowd.into_iter().enumerate() {
+            match index % 3 {
+                0 => client.closes(),
+                1 => drop(client),
+                _ => client.reset(),
+            }
+        }
+        stage.is_unharmed();
+        stage.server.until_metric("tidegate_topics", &[], 0);
+        let resident = stage.server.process().resident();
+        skip::note(&format!(
+            "memory after crowd {round}: {} KiB",
+            resident / 1024
+        ));
+    }
+}

@@ -1,0 +1,254 @@
+//! The real server as a child process.
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::Signal;
+
+use super::client::Client;
+use super::clock;
+use super::exposition::Exposition;
+use super::http::{self, Response};
+use super::lines::Lines;
+use super::process::{self, Process};
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
+
+/// A running server, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// Where clients connect.
+    pub(crate) public: SocketAddr,
+    /// Where operators look.
+    pub(crate) admin: SocketAddr,
+    /// All that it said on stdout until it was ready.
+    pub(crate) greeting: Vec<String>,
+    output: Lines,
+    errors: Lines,
+}
+
+impl Server {
+    /// A server on two shards and free ports.
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with further options.
+    #[track_caller]
+    pub(crate) fn with(options: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments(options));
+        Self::spawn(command)
+    }
+
+    /// The same, with a limit to the number of its descriptors.
+    #[track_caller]
+    pub(crate) fn with_descriptors(limit: u32, options: &[&str]) -> Self {
+        let mut command = limited(limit);
+        command.args(arguments(options));
+        Self::spawn(command)
+    }
+
+    #[track_caller]
+    fn spawn(mut command: Command) -> Self {
+        process::raise_descriptors();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let output = Lines::of(child.stdout.take().expect("piped"));
+        let errors = Lines::of(child.stderr.take().expect("piped"));
+        let mut greeting = Vec::new();
+        while greeting.last().is_none_or(|line: &String| line != "ready") {
+            let Some(line) = output.next() else {
+                let _ = child.wait();
+                panic!(
+                    "the server ended before it was ready: {greeting:?} {:?}",
+                    errors.rest()
+                );
+            };
+            greeting.push(line);
+        }
+        let public = address(&greeting, "listening on http://");
+        let admin = address(&greeting, "admin on http://");
+        Self {
+            child,
+            public,
+            admin,
+            greeting,
+            output,
+            errors,
+        }
+    }
+
+    /// A WebSocket to `path`.
+    #[track_caller]
+    pub(crate) fn open(&self, path: &str) -> Client {
+        Client::open(self.public, path)
+    }
+
+    /// A TCP connection on which nothing has been said yet.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.public)
+    }
+
+    /// The process.
+    pub(crate) fn process(&self) -> Process {
+        Process {
+            id: self.child.id(),
+        }
+    }
+
+    /// What the admin listener answers to a GET.
+    #[track_caller]
+    pub(crate) fn look(&self, path: &str) -> Response {
+        http::request(self.admin, "GET", path, b"")
+    }
+
+    /// What the admin listener answers to a GET that must succeed.
+    #[track_caller]
+    pub(crate) fn look_text(&self, path: &str) -> String {
+        let response = self.look(path);
+        assert_eq!(response.status, 200, "GET {path}: {response:?}");
+        response.text()
+    }
+
+    /// The JSON that the admin listener answers to a GET.
+    #[track_caller]
+    pub(crate) fn look_json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_str(&self.look_text(path)).expect("JSON")
+    }
+
+    /// Publishes by HTTP and returns the status.
+    #[track_caller]
+    pub(crate) fn publish(&self, topic: &str, body: &[u8]) -> u16 {
+        http::request(self.admin, "POST", &format!("/publish/{topic}"), body).status
+    }
+
+    /// The counters as they are now.
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> Exposition {
+        Exposition::parse(&self.look_text("/metrics")).expect("the format of Prometheus")
+    }
+
+    /// Waits until a metric, summed over the shards, shows `wanted`.
+    #[track_caller]
+    pub(crate) fn until_metric(&self, name: &str, labels: &[(&str, &str)], wanted: u64) {
+        let what = format!("{name} {labels:?}");
+        clock::until_equal(&what, &Some(wanted), || self.metrics().sum(name, labels));
+    }
+
+    /// Waits until no connection is left.
+    #[track_caller]
+    pub(crate) fn until_empty(&self) {
+        self.until_metric("tidegate_connections", &[], 0);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
+    /// Waits for the end; returns the status and the rest of stdout and stderr.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        let status = clock::until("the server ends", || {
+            self.child.try_wait().expect("a child")
+        });
+        (status, self.output.rest(), self.errors.rest())
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a run of the program that is meant to fail ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit code.
+    pub(crate) code: Option<i32>,
+    /// Lines on stdout.
+    pub(crate) output: Vec<String>,
+    /// Lines on stderr.
+    pub(crate) errors: Vec<String>,
+}
+
+/// Runs a command to its end, or kills it when it takes too long.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> Ended {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let output = Lines::of(child.stdout.take().expect("piped"));
+    let errors = Lines::of(child.stderr.take().expect("piped"));
+    let deadline = clock::Deadline::after(clock::PATIENCE);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        if deadline.left().is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("it did not end: {:?} {:?}", output.rest(), errors.rest());
+        }
+        clock::let_pass(std::time::Duration::from_millis(5));
+    };
+    Ended {
+        code: status.code(),
+        output: output.rest(),
+        errors: errors.rest(),
+    }
+}
+
+/// The program, to be run with at most so many descriptors.
+pub(crate) fn limited(descriptors: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""),
+        PROGRAM,
+    ]);
+    command
+}
+
+/// `serve` on free ports of loopback and two shards, unless `options` say otherwise.
+fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["serve"];
+    for (option, value) in [
+        ("--listen", "127.0.0.1:0"),
+        ("--admin", "127.0.0.1:0"),
+        ("--shards", "2"),
+    ] {
+        if !options.contains(&option) {
+            all.extend([option, value]);
+        }
+    }
+    all.extend(options);
+    all
+}
+
+#[track_caller]
+fn address(greeting: &[String], prefix: &str) -> SocketAddr {
+    let line = greeting.iter().find_map(|line| line.strip_prefix(prefix));
+    let line = line.unwrap_or_else(|| panic!("no line '{prefix}...' in {greeting:?}"));
+    let end = line.find([' ', '/']).unwrap_or(line.len());
+    line[..end].parse().expect("an address and a port")
+}
