@@ -182,19 +182,19 @@ impl<H: Handler> Core<H> {
             self.turn.reply(&mut connection.pending, slot, start);
             return;
         }
-        let parcel = Parcel::copy_of(&self.turn.wire[start..]);
-        self.turn.wire.truncate(start);
+        let bytes = &self.turn.wire[start..];
         let outbox = &mut self.outboxes[connection.outbox as usize];
         match kind {
-            WireKind::Pong => outbox.set_pong(parcel),
-            WireKind::Other => outbox.push_final(parcel),
+            WireKind::Pong => outbox.set_pong(Parcel::copy_of(bytes)),
+            WireKind::Other => outbox.append(bytes),
         }
+        self.turn.wire.truncate(start);
     }
 
     pub(crate) fn send_parcel(&mut self, slot: u32, parcel: Parcel) {
         let connection = &mut self.connections[slot as usize];
         if connection.flags.has(Flags::SENDING) {
-            self.outboxes[connection.outbox as usize].push_final(parcel);
+            self.outboxes[connection.outbox as usize].push(parcel);
             return;
         }
         let run = self.turn.add_run(Bytes::Shared(parcel), 0);

@@ -37,8 +37,9 @@ pub struct Limits {
     pub head: HeadLimits,
     /// The largest message in bytes, whole or in fragments: 64 KiB. Beyond: 1009.
     pub message_size_max: usize,
-    /// How many bytes may wait for a peer that does not read: 192 KiB. One message may be
-    /// larger if nothing else waits. Beyond: the connection is closed as a slow consumer.
+    /// How much memory may wait for a peer that does not read: 192 KiB, three times the
+    /// largest message. Beyond: the connection is closed as a slow consumer. The kernel's own
+    /// buffer comes before this one.
     pub outbox_bytes_max: usize,
     /// With more bytes than this waiting for it, a peer is not received from: 64 KiB.
     pub outbox_pause_size: usize,

@@ -160,6 +160,11 @@ impl Turn {
         }
     }
 
+    /// The bytes of a run.
+    pub(crate) fn bytes(&self, run: RunIndex) -> &[u8] {
+        bytes_of(&self.wire, &self.post, &self.runs[run as usize].bytes)
+    }
+
     /// The run as a parcel that may be kept; the bytes are copied for the first who asks.
     pub(crate) fn keep(&mut self, run: RunIndex) -> Parcel {
         let run = &mut self.runs[run as usize];

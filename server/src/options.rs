@@ -98,8 +98,9 @@ struct ServeOptions {
     max_message: usize,
 
     /// How much may wait for a client that does not read, before it is disconnected
-    #[arg(long, value_name = "SIZE", default_value = "192KiB", value_parser = parse_outbox_size)]
-    outbox_max: usize,
+    /// [default: one largest message and 128KiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_outbox_size)]
+    outbox_max: Option<usize>,
 
     /// Which web pages may connect beside the server's own: https://app.example.com,
     /// for one, or `*` for any; can be given several times
@@ -178,7 +179,7 @@ impl ServeOptions {
             admin: self.admin,
             shards: self.shards,
             message_size_max: self.max_message,
-            outbox_bytes_max: self.outbox_max,
+            outbox_bytes_max: self.outbox_max.unwrap_or(self.max_message + OUTBOX_ROOM),
             origins: OriginPolicy::new(&self.origins),
             drain_timeout: self.drain_timeout,
             share_port: self.share_port,
@@ -235,6 +236,9 @@ fn parse_shards(text: &str) -> Result<usize, String> {
 fn parse_message_size(text: &str) -> Result<usize, String> {
     parse_size_between(text, 1, MESSAGE_SIZE_CEILING)
 }
+
+/// With one largest message under way, so much of smaller ones may still wait.
+const OUTBOX_ROOM: usize = 128 * 1024;
 
 fn parse_outbox_size(text: &str) -> Result<usize, String> {
     parse_size_between(text, OUTBOX_SIZE_FLOOR, OUTBOX_SIZE_CEILING)

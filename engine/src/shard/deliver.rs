@@ -4,6 +4,7 @@ use tidegate_io::Driver;
 
 use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
 use crate::core::Core;
+use crate::outbox::COPIED_SIZE_MAX;
 use crate::turn::{Bytes, RunIndex};
 use crate::{EndReason, ShardContext};
 
@@ -123,11 +124,14 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 }
                 core.counted.messages_out += u64::from(core.turn.run(run).message_count);
                 if connection.flags.has(Flags::SENDING) {
-                    let parcel = core.turn.keep(run);
                     let outbox = &mut core.outboxes[connection.outbox as usize];
-                    if outbox.push(parcel, core.limits.outbox_bytes_max).is_err() {
-                        core.lost
-                            .push((slot, connection.generation, EndReason::SlowConsumer));
+                    if !outbox.has_room(size as usize, core.limits.outbox_bytes_max) {
+                        let lost = (slot, connection.generation, EndReason::SlowConsumer);
+                        core.lost.push(lost);
+                    } else if size as usize <= COPIED_SIZE_MAX {
+                        outbox.append(core.turn.bytes(run));
+                    } else {
+                        outbox.push(core.turn.keep(run));
                     }
                     continue;
                 }

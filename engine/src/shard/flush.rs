@@ -83,7 +83,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if outbox == NONE {
             return;
         }
-        let mut outbox = core.outboxes.remove(outbox as usize);
+        let outbox = core.outboxes.remove(outbox as usize);
         for parcel in outbox.take_batch() {
             let run = core.turn.add_run(Bytes::Shared(parcel), 0);
             let size = core.turn.run_size(run);
