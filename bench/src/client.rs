@@ -318,7 +318,7 @@ impl<L: Load> Client<L> {
                     let mask = self.random.next_mask();
                     session.pong_masked(payload.as_slice(), mask, &mut self.wire);
                 }
-                Ok(Some(Event::Message(_) | Event::Pong(_))) => {}
+                Ok(Some(Event::Message(_) | Event::Deflated(_) | Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, .. })) => {
                     // Nothing is appended if it is the answer to ours.
                     session.close_masked(code, "", self.random.next_mask(), &mut self.wire);

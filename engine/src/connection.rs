@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use tidegate_proto::Session;
 
 use crate::EndReason;
+use crate::compression::Agreed;
 use crate::timers::Tick;
 use crate::topics::Subscription;
 
@@ -59,6 +60,8 @@ pub(crate) enum Stage<S> {
 #[derive(Debug)]
 pub(crate) struct Open<S> {
     pub(crate) session: Session,
+    /// What was agreed on compression, if anything was.
+    pub(crate) deflate: Option<Agreed>,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
     /// Why we are closing it, if we are.
     pub(crate) closing: Option<EndReason>,

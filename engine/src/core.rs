@@ -9,6 +9,7 @@ use tidegate_io::{Parcel, Peer};
 use tidegate_proto::frame::{encode_message, header_size};
 use tidegate_proto::{CloseCode, Message};
 
+use crate::compression::Compressor;
 use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
 use crate::mailbox::{Frame, Post};
@@ -33,6 +34,9 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) topics: Topics,
     pub(crate) timers: Timers,
     pub(crate) turn: Turn,
+    pub(crate) compressor: Compressor,
+    /// Connections that may have contexts of their own; with their generations.
+    pub(crate) with_contexts: Vec<(u32, u32)>,
     /// What was published in this turn, in lists that start at the topics.
     pub(crate) publications: Vec<Publication>,
     /// The topics that something was published to in this turn.
@@ -97,6 +101,7 @@ impl<H: Handler> Core<H> {
         now: Instant,
         limits: Limits,
         post: Post<H::Note>,
+        compressor: Compressor,
         shared: Arc<Shared>,
         seed: u64,
     ) -> Self {
@@ -110,6 +115,8 @@ impl<H: Handler> Core<H> {
             topics: Topics::new(seed),
             timers: Timers::new(now),
             turn: Turn::default(),
+            compressor,
+            with_contexts: Vec::new(),
             publications: Vec::new(),
             touched: Vec::new(),
             post,
@@ -160,6 +167,15 @@ impl<H: Handler> Core<H> {
             return Err(SendError::Closed);
         };
         self.counted.messages_out += 1;
+        if let Some(agreed) = &mut open.deflate
+            && let Some(deflated) = self.compressor.deflate(agreed, message.as_bytes())
+        {
+            let start = self.turn.wire.len();
+            open.session
+                .send_deflated(message.kind(), deflated, &mut self.turn.wire);
+            self.take_wire(slot, start, WireKind::Other);
+            return Ok(());
+        }
         if message.len() > PARCEL_SIZE_MIN {
             let mut bytes = Vec::with_capacity(message.len() + header_size(message.len()));
             open.session.send(message, &mut bytes);

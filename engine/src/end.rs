@@ -24,6 +24,8 @@ pub enum EndReason {
     ProtocolError,
     /// The peer sent text that is not UTF-8.
     InvalidUtf8,
+    /// The peer sent compressed data that is corrupt.
+    InvalidDeflate,
     /// The peer sent a message over the limit.
     TooBig,
     /// The peer ended its stream without a close frame.
@@ -44,12 +46,13 @@ pub enum EndReason {
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,
         Self::ProtocolError,
         Self::InvalidUtf8,
+        Self::InvalidDeflate,
         Self::TooBig,
         Self::Ended,
         Self::Reset,
@@ -69,6 +72,7 @@ impl EndReason {
             Self::Drained => "drained",
             Self::ProtocolError => "protocol_error",
             Self::InvalidUtf8 => "invalid_utf8",
+            Self::InvalidDeflate => "invalid_deflate",
             Self::TooBig => "too_big",
             Self::Ended => "ended",
             Self::Reset => "reset",

@@ -13,6 +13,7 @@ use tidegate_io::host::{self, Core as ProcessorCore};
 use tidegate_io::{Driver, Listener};
 use tidegate_proto::Message;
 
+use crate::compression::{Budget, Compressor};
 use crate::counters::Shared;
 use crate::id::SHARD_COUNT_MAX;
 use crate::mailbox::{Address, Letter, Post, mailbox};
@@ -84,6 +85,7 @@ pub struct TopicCount {
 pub struct Handle {
     doors: Arc<[Box<dyn Door>]>,
     counters: Arc<[Arc<Shared>]>,
+    budget: Arc<Budget>,
 }
 
 /// A shard's address, whatever its handlers tell each other.
@@ -188,6 +190,7 @@ struct Start<H: Handler> {
     settings: Settings,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
     shared: Arc<Shared>,
+    budget: Arc<Budget>,
     started: Sender<Started<H::Note>>,
     /// All addresses; nothing comes when another shard could not be started.
     addresses: Receiver<Vec<Address<H::Note>>>,
@@ -212,6 +215,7 @@ fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
         settings,
         make,
         shared,
+        budget,
         started,
         addresses,
     } = start;
@@ -235,9 +239,11 @@ fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
         .map(|(other, address)| (other != index).then_some(address))
         .collect();
     let post = Post::new(targets, limits.mail_bytes_max);
+    let compressor = Compressor::new(settings.compression, budget);
     let parts = Parts {
         index,
         limits,
+        compressor,
         mailbox,
         post,
         shared,
@@ -257,6 +263,7 @@ fn start_shards<H: Handler>(
 ) -> io::Result<Engine> {
     let count = listeners.len();
     let counters: Vec<Arc<Shared>> = (0..count).map(|_| Arc::default()).collect();
+    let budget = Arc::new(Budget::new(settings.compression));
     let (started, all_started) = bounded::<Started<H::Note>>(count);
     let mut threads = Vec::with_capacity(count);
     let mut go = Vec::with_capacity(count);
@@ -278,6 +285,7 @@ fn start_shards<H: Handler>(
             settings,
             make,
             shared,
+            budget: Arc::clone(&budget),
             started,
             addresses,
         };
@@ -307,6 +315,7 @@ fn start_shards<H: Handler>(
     let handle = Handle {
         doors,
         counters: counters.into(),
+        budget,
     };
     Ok(Engine {
         address,
@@ -369,6 +378,13 @@ impl Handle {
     #[must_use]
     pub fn counters(&self) -> Vec<Snapshot> {
         self.counters.iter().map(|shared| shared.load()).collect()
+    }
+
+    /// How much of the memory for compression contexts is taken, in bytes; 0 unless the
+    /// takeover tier was chosen.
+    #[must_use]
+    pub fn compression_bytes_used(&self) -> usize {
+        self.budget.bytes_used()
     }
 
     /// All topics that somebody hears, sorted by name. A shard that does not answer within

@@ -28,6 +28,7 @@
 //! engine.join().expect("no shard failed");
 //! ```
 
+mod compression;
 mod connection;
 mod context;
 mod core;
@@ -45,6 +46,7 @@ mod timers;
 mod topics;
 mod turn;
 
+pub use compression::Compression;
 pub use context::{Busy, Context, SendError, ShardContext};
 pub use counters::Snapshot;
 pub use end::{End, EndReason};

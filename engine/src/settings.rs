@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::Compression;
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -15,6 +16,8 @@ pub struct Settings {
     pub share_port: bool,
     /// How many shards; 0, the default, means one for each core.
     pub shards: usize,
+    /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
+    pub compression: Compression,
     /// The maxima and the deadlines.
     pub limits: Limits,
 }
@@ -25,6 +28,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             share_port: false,
             shards: 0,
+            compression: Compression::default(),
             limits: Limits::default(),
         }
     }

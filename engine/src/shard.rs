@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tidegate_io::{Driver, Op, Socket, Submitted};
 use tidegate_proto::CloseCode;
 
+use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
 use crate::core::{Core, Operation};
 use crate::counters::Shared;
@@ -40,6 +41,8 @@ pub(crate) struct Shard<D, H: Handler> {
     mailbox: Mailbox<H::Note>,
     /// When to try accepting again, if the kernel could not.
     listen_at: Option<Instant>,
+    /// When to look for unused compression contexts, if there are any.
+    sweep_at: Instant,
     drain: Option<Drain>,
     stopped: bool,
 }
@@ -57,6 +60,7 @@ struct Drain {
 pub(crate) struct Parts<H: Handler> {
     pub(crate) index: usize,
     pub(crate) limits: Limits,
+    pub(crate) compressor: Compressor,
     pub(crate) mailbox: Mailbox<H::Note>,
     pub(crate) post: Post<H::Note>,
     pub(crate) shared: Arc<Shared>,
@@ -69,18 +73,21 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let Parts {
             index,
             limits,
+            compressor,
             mailbox,
             post,
             shared,
             seed,
         } = parts;
-        let core = Core::new(index, driver.now(), limits, post, shared, seed);
+        let core = Core::new(index, driver.now(), limits, post, compressor, shared, seed);
+        let sweep_at = driver.now();
         let mut shard = Self {
             driver,
             handler,
             core,
             mailbox,
             listen_at: None,
+            sweep_at,
             drain: None,
             stopped: false,
         };
@@ -145,8 +152,13 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             .drain
             .as_ref()
             .map(|drain| drain.until.saturating_duration_since(now));
+        let sweep =
+            (!core.with_contexts.is_empty()).then(|| self.sweep_at.saturating_duration_since(now));
         let timers = core.timers.next_due(now);
-        [backlog, listen, drain, timers].into_iter().flatten().min()
+        [backlog, listen, sweep, drain, timers]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn is_over(&self) -> bool {

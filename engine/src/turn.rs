@@ -22,6 +22,10 @@
 use smallvec::SmallVec;
 use tidegate_io::{Parcel, Piece};
 
+use tidegate_proto::MessageKind;
+use tidegate_proto::frame::{HEADER_SIZE_MAX, Header, Opcode, encode_deflated_message};
+
+use crate::compression::Compressor;
 use crate::connection::NONE;
 
 /// An index into the runs of this turn.
@@ -177,6 +181,54 @@ impl Turn {
             .clone()
     }
 
+    /// The same messages, compressed for a window of this size; the very same run if none of
+    /// them is worth it.
+    pub(crate) fn deflate_run(
+        &mut self,
+        run: RunIndex,
+        window_bits: u8,
+        compressor: &mut Compressor,
+    ) -> RunIndex {
+        let message_count = self.runs[run as usize].message_count;
+        match self.runs[run as usize].bytes.clone() {
+            Bytes::Shared(parcel) => {
+                let Some((kind, start, end)) = frame_at(&parcel) else {
+                    return run;
+                };
+                let payload = &parcel[start..end];
+                let Some(deflated) = compressor.deflate_alone(window_bits, payload) else {
+                    return run;
+                };
+                let mut bytes = Vec::with_capacity(deflated.len() + HEADER_SIZE_MAX);
+                encode_deflated_message(kind, deflated, &mut bytes);
+                self.add_run(Bytes::Shared(Parcel::new(bytes)), message_count)
+            }
+            Bytes::Post(start, end) => {
+                let (from, mut next, end) = (self.post.len(), start as usize, end as usize);
+                let mut any = false;
+                while let Some((kind, payload, after)) = frame_at(&self.post[next..end]) {
+                    let payload = next + payload..next + after;
+                    match compressor.deflate_alone(window_bits, &self.post[payload]) {
+                        Some(deflated) => {
+                            any = true;
+                            encode_deflated_message(kind, deflated, &mut self.post);
+                        }
+                        None => self.post.extend_from_within(next..next + after),
+                    }
+                    next += after;
+                }
+                if any {
+                    let bytes = Bytes::Post(index(from), index(self.post.len()));
+                    self.add_run(bytes, message_count)
+                } else {
+                    self.post.truncate(from);
+                    run
+                }
+            }
+            Bytes::Wire(..) => run,
+        }
+    }
+
     /// Forgets what this connection would have been sent.
     pub(crate) fn cancel(&mut self, pending: &mut u32) {
         if *pending != NONE {
@@ -232,6 +284,21 @@ impl Turn {
         self.pendings
             .shrink_to(KEPT_SIZE_MAX / size_of::<Pending>());
     }
+}
+
+/// The frame of ours that these bytes begin with: its kind, and where its payload starts and
+/// ends. `None` at the end of the bytes.
+fn frame_at(bytes: &[u8]) -> Option<(MessageKind, usize, usize)> {
+    let (header, start) = Header::parse(bytes).ok()??;
+    let kind = match header.opcode {
+        Opcode::Text => MessageKind::Text,
+        _ => MessageKind::Binary,
+    };
+    Some((
+        kind,
+        start,
+        start + usize::try_from(header.payload_size).ok()?,
+    ))
 }
 
 fn bytes_of<'a>(wire: &'a [u8], post: &'a [u8], bytes: &'a Bytes) -> &'a [u8] {

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tidegate_engine::Compression;
 
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
@@ -102,6 +103,15 @@ struct ServeOptions {
     #[arg(long, value_name = "SIZE", value_parser = parse_outbox_size)]
     outbox_max: Option<usize>,
 
+    /// How messages are compressed for those who can: not at all, with contexts shared by all
+    /// (no memory per connection), or with contexts of their own, which compress better
+    #[arg(long, value_enum, value_name = "TIER", default_value = "shared")]
+    compression: Tier,
+
+    /// What all contexts of `--compression takeover` may take together
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_context_size)]
+    compression_memory: usize,
+
     /// Which web pages may connect beside the server's own: https://app.example.com,
     /// for one, or `*` for any; can be given several times
     #[arg(long = "origin", value_name = "ORIGIN", verbatim_doc_comment)]
@@ -126,6 +136,24 @@ pub(crate) enum Command {
     Print(String),
 }
 
+/// How messages are compressed, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tier {
+    Off,
+    Shared,
+    Takeover,
+}
+
+impl Tier {
+    fn with_memory(self, bytes_max: usize) -> Compression {
+        match self {
+            Self::Off => Compression::Off,
+            Self::Shared => Compression::Shared,
+            Self::Takeover => Compression::Takeover { bytes_max },
+        }
+    }
+}
+
 /// How the server is to run, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServeSettings {
@@ -135,6 +163,7 @@ pub(crate) struct ServeSettings {
     pub(crate) shards: Option<usize>,
     pub(crate) message_size_max: usize,
     pub(crate) outbox_bytes_max: usize,
+    pub(crate) compression: Compression,
     pub(crate) origins: OriginPolicy,
     pub(crate) drain_timeout: Duration,
     pub(crate) share_port: bool,
@@ -180,6 +209,7 @@ impl ServeOptions {
             shards: self.shards,
             message_size_max: self.max_message,
             outbox_bytes_max: self.outbox_max.unwrap_or(self.max_message + OUTBOX_ROOM),
+            compression: self.compression.with_memory(self.compression_memory),
             origins: OriginPolicy::new(&self.origins),
             drain_timeout: self.drain_timeout,
             share_port: self.share_port,
@@ -239,6 +269,10 @@ fn parse_message_size(text: &str) -> Result<usize, String> {
 
 /// With one largest message under way, so much of smaller ones may still wait.
 const OUTBOX_ROOM: usize = 128 * 1024;
+
+fn parse_context_size(text: &str) -> Result<usize, String> {
+    parse_size_between(text, 1024 * 1024, 1024 * 1024 * 1024 * 1024)
+}
 
 fn parse_outbox_size(text: &str) -> Result<usize, String> {
     parse_size_between(text, OUTBOX_SIZE_FLOOR, OUTBOX_SIZE_CEILING)
@@ -304,6 +338,7 @@ mod tests {
         assert_eq!(settings.shards, None);
         assert_eq!(settings.message_size_max, 65_536);
         assert_eq!(settings.outbox_bytes_max, 192 * 1024);
+        assert_eq!(settings.compression, Compression::Shared);
         assert_eq!(settings.drain_timeout, Duration::from_secs(10));
         assert_eq!(settings.origins, OriginPolicy::default());
         assert!(!settings.share_port);
@@ -313,7 +348,7 @@ mod tests {
     fn options_are_taken() {
         let settings = serve(
             "tidegate serve -l [::1]:0 --admin 127.0.0.1:0 --shards 2 --max-message 1MiB \
-             --outbox-max 1MiB --origin https://a.example --origin * --drain-timeout 500ms \
+             --outbox-max 1MiB --compression takeover --compression-memory 2MiB --origin https://a.example --origin * --drain-timeout 500ms \
              --share-port"
                 .replace("             ", "")
                 .as_str(),
@@ -322,6 +357,10 @@ mod tests {
         assert_eq!(settings.shards, Some(2));
         assert_eq!(settings.message_size_max, 1 << 20);
         assert_eq!(settings.outbox_bytes_max, 1 << 20);
+        assert_eq!(
+            settings.compression,
+            Compression::Takeover { bytes_max: 2 << 20 }
+        );
         assert_eq!(settings.drain_timeout, Duration::from_millis(500));
         assert!(settings.share_port);
     }

@@ -164,6 +164,7 @@ fn start_engine(
         listen: settings.listen,
         share_port: settings.share_port,
         shards,
+        compression: settings.compression,
         limits,
     };
     let origins = Arc::new(settings.origins.clone());

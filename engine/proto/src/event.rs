@@ -10,6 +10,9 @@ use crate::message::{Message, MessageKind};
 pub enum Event<'a> {
     /// A whole message, unmasked, and valid UTF-8 if it is text.
     Message(ReceivedMessage<'a>),
+    /// A whole compressed message, unmasked and as it came: neither inflated nor validated. Only a
+    /// session [`crate::Session::with_deflate`] has them.
+    Deflated(DeflatedMessage<'a>),
     /// A ping. The server half has already put the pong on the wire; a client half answers with
     /// [`crate::Session::pong_masked`].
     Ping(ControlPayload<'a>),
@@ -112,6 +115,56 @@ impl OwnedMessage {
     }
 }
 
+/// A whole compressed message (RFC 7692, 6.2), to be handed to [`crate::deflate::Inflater::inflate`].
+///
+/// Lent or owned as [`ReceivedMessage`] is.
+pub struct DeflatedMessage<'a> {
+    kind: MessageKind,
+    payload: Payload<'a>,
+}
+
+impl<'a> DeflatedMessage<'a> {
+    pub(crate) const fn lent(kind: MessageKind, bytes: &'a [u8]) -> Self {
+        let payload = Payload::Lent(bytes);
+        Self { kind, payload }
+    }
+
+    pub(crate) const fn owned(kind: MessageKind, bytes: Vec<u8>) -> Self {
+        let payload = Payload::Owned(bytes);
+        Self { kind, payload }
+    }
+
+    /// What it is once it is inflated.
+    #[inline]
+    #[must_use]
+    pub const fn kind(&self) -> MessageKind {
+        self.kind
+    }
+
+    /// The compressed payload, without the tail that its sender has cut off.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.payload.as_slice()
+    }
+}
+
+impl fmt::Debug for DeflatedMessage<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("DeflatedMessage");
+        debug.field("kind", &self.kind);
+        debug.field("bytes", &self.as_bytes()).finish()
+    }
+}
+
+impl PartialEq for DeflatedMessage<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for DeflatedMessage<'_> {}
+
 /// The payload of a ping or pong: at most 125 bytes.
 ///
 /// It lies in the chunk, or, when the end of a chunk cut it, in the memory that collected it.
@@ -120,6 +173,15 @@ pub struct ControlPayload<'a>(Payload<'a>);
 enum Payload<'a> {
     Lent(&'a [u8]),
     Owned(Vec<u8>),
+}
+
+impl Payload<'_> {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> ControlPayload<'a> {
@@ -134,10 +196,7 @@ impl<'a> ControlPayload<'a> {
     /// The payload, unmasked.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        match &self.0 {
-            Payload::Lent(bytes) => bytes,
-            Payload::Owned(bytes) => bytes,
-        }
+        self.0.as_slice()
     }
 }
 

@@ -162,7 +162,7 @@ impl Header {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FirstByte {
     fin: bool,
-    rsv1: bool,
+    pub(crate) rsv1: bool,
     pub(crate) opcode: Opcode,
 }
 
@@ -291,6 +291,40 @@ pub fn encode_message_masked(message: Message<'_>, key: [u8; 4], wire: &mut Vec<
     encode_payload(message.kind().into(), message.as_bytes(), Some(key), wire);
 }
 
+/// Appends a compressed message as one unmasked frame (RFC 7692, 6.1: RSV1 is set).
+///
+/// `compressed` is what [`crate::deflate::Deflater`] made of it.
+#[inline]
+pub fn encode_deflated_message(kind: MessageKind, compressed: &[u8], wire: &mut Vec<u8>) {
+    wire.reserve(header_size(compressed.len()) + compressed.len());
+    encode_deflated_header(kind, compressed.len(), wire);
+    wire.extend_from_slice(compressed);
+}
+
+/// Appends only the header of such a frame, for a payload that is sent from where it lies.
+#[inline]
+pub fn encode_deflated_header(kind: MessageKind, compressed_size: usize, wire: &mut Vec<u8>) {
+    let first = FIN | RSV1 | Opcode::from(kind).value();
+    encode_start(first, 0, compressed_size as u64, wire);
+}
+
+/// Appends a compressed message as one masked frame (RFC 7692, 6.1: RSV1 is set).
+pub fn encode_deflated_message_masked(
+    kind: MessageKind,
+    compressed: &[u8],
+    key: [u8; 4],
+    wire: &mut Vec<u8>,
+) {
+    let header = Header {
+        fin: true,
+        rsv1: true,
+        opcode: kind.into(),
+        mask: Some(key),
+        payload_size: compressed.len() as u64,
+    };
+    encode_frame(&header, compressed, wire);
+}
+
 /// Appends one whole frame, masked when there is a key.
 pub(crate) fn encode_payload(
     opcode: Opcode,
@@ -305,11 +339,15 @@ pub(crate) fn encode_payload(
         mask: key,
         payload_size: payload.len() as u64,
     };
+    encode_frame(&header, payload, wire);
+}
+
+fn encode_frame(header: &Header, payload: &[u8], wire: &mut Vec<u8>) {
     wire.reserve(HEADER_SIZE_MAX + payload.len());
     header.encode(wire);
     let start = wire.len();
     wire.extend_from_slice(payload);
-    if let Some(key) = key {
+    if let Some(key) = header.mask {
         mask(&mut wire[start..], key, 0);
     }
 }

@@ -1,9 +1,10 @@
 //! What the peer says: bytes to frames, frames to events, and the answers the protocol demands.
 
 use crate::close::{self, CloseBody, CloseCode};
-use crate::event::{CloseReason, ControlPayload, Event, OwnedMessage, ReceivedMessage};
+use crate::event::{CloseReason, ControlPayload, DeflatedMessage, Event, ReceivedMessage};
 use crate::frame::{self, FirstByte, Header, Opcode};
 use crate::input::Input;
+use crate::limits::received_size_max;
 use crate::mask::mask;
 use crate::message::{Message, MessageKind};
 use crate::partial::{Assembly, CutHead, Frame};
@@ -183,7 +184,11 @@ impl Session {
         let Some(&first) = bytes.first() else {
             return Ok(None);
         };
-        let first = FirstByte::parse(first, false)?;
+        let first = FirstByte::parse(first, self.deflate)?;
+        // RFC 7692, 6.1: RSV1 is set on the first frame of a compressed message, and on no other.
+        if first.rsv1 && first.opcode == Opcode::Continuation {
+            return Err(Violation::ReservedBit);
+        }
         let assembling = self.partial.as_ref().is_some_and(|p| p.assembly.is_some());
         // RFC 6455, 5.4: the fragments of one message must not be interleaved with those of another.
         match first.opcode {
@@ -218,8 +223,9 @@ impl Session {
         }
         let assembly = self.partial.as_ref().and_then(|p| p.assembly.as_ref());
         let held = assembly.map_or(0, |assembly| assembly.bytes.len());
+        let deflated = assembly.map_or(header.rsv1, |assembly| assembly.deflated);
         match held.checked_add(size) {
-            Some(total) if total <= self.message_size_max => Ok(size),
+            Some(total) if total <= received_size_max(self.message_size_max, deflated) => Ok(size),
             _ => Err(Violation::MessageTooBig),
         }
     }
@@ -238,14 +244,18 @@ impl Session {
         };
         if whole && frame.fin && frame.opcode != Opcode::Continuation {
             frame.unmask(chunk);
-            let message = lend_message(kind, chunk)?;
-            return Ok(Progress::Event(Event::Message(ReceivedMessage::Lent(
-                message,
-            ))));
+            let event = if frame.deflated {
+                Event::Deflated(DeflatedMessage::lent(kind, chunk))
+            } else {
+                Event::Message(ReceivedMessage::Lent(lend_message(kind, chunk)?))
+            };
+            return Ok(Progress::Event(event));
         }
         let partial = self.partial.get_or_insert_default();
-        let assembly = partial.assembly.get_or_insert_with(|| Assembly::new(kind));
-        assembly.append(&mut frame, chunk, self.message_size_max)?;
+        let new = || Assembly::new(kind, frame.deflated);
+        let assembly = partial.assembly.get_or_insert_with(new);
+        let size_max = received_size_max(self.message_size_max, assembly.deflated);
+        assembly.append(&mut frame, chunk, size_max)?;
         self.end_data(frame)
     }
 
@@ -265,9 +275,7 @@ impl Session {
         let Some(assembly) = assembly else {
             return Ok(Progress::Ended);
         };
-        let (kind, bytes) = assembly.finish()?;
-        let message = ReceivedMessage::Owned(OwnedMessage::new(kind, bytes));
-        Ok(Progress::Event(Event::Message(message)))
+        assembly.finish().map(Progress::Event)
     }
 
     /// Data after our own close frame: followed, so that the peer's close frame is found, not kept.
@@ -280,7 +288,7 @@ impl Session {
         partial.frame = starved.then_some(frame);
         if starved || !frame.fin {
             // An empty assembly remembers that a message is under way.
-            let assembly = || Assembly::new(MessageKind::Binary);
+            let assembly = || Assembly::new(MessageKind::Binary, false);
             partial.assembly.get_or_insert_with(assembly);
         } else {
             partial.assembly = None;

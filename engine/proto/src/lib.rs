@@ -12,6 +12,8 @@
 //!                          └─▶ pong, close into `wire`          Session::send ─▶ `wire`
 //! ```
 //!
+//! Compressed messages (RFC 7692) come out as they are; [`deflate`] has the filters for them.
+//!
 //! The sketch of its cost: a session is at most 32 bytes and owns no heap while no frame is under way.
 //! A whole frame is parsed, unmasked and validated where it lies in the chunk; only a frame that the end
 //! of a chunk cuts, or a fragmented message, owns memory, and gives it back with its last byte.
@@ -35,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod close;
+pub mod deflate;
 mod event;
 pub mod frame;
 pub mod handshake;
@@ -49,7 +52,9 @@ mod utf8;
 mod violation;
 
 pub use close::CloseCode;
-pub use event::{CloseReason, ControlPayload, Event, OwnedMessage, ReceivedMessage};
+pub use event::{
+    CloseReason, ControlPayload, DeflatedMessage, Event, OwnedMessage, ReceivedMessage,
+};
 pub use input::Input;
 pub use limits::{HEAD_SIZE_CEILING, HEADER_COUNT_CEILING, HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 pub use mask::mask;

@@ -5,6 +5,25 @@
 /// Chat, prices and presence fit a thousand times over; whoever sends files says so in its settings.
 pub const MESSAGE_SIZE_MAX_DEFAULT: usize = 64 * 1024;
 
+/// How many bytes a message may have as it comes, when it may have `message_size_max` as it is meant.
+///
+/// What does not compress grows a little: by 5 bytes for each stored block, and with fixed codes by up to
+/// an eighth. At most 64 KiB more, for a peer pins them: a sender that wastes more on one huge message
+/// is told that it is too big.
+#[inline]
+pub(crate) const fn received_size_max(message_size_max: usize, deflated: bool) -> usize {
+    if !deflated {
+        return message_size_max;
+    }
+    let eighth = message_size_max / 8;
+    let overhead = if eighth < 64 * 1024 {
+        eighth
+    } else {
+        64 * 1024
+    };
+    message_size_max.saturating_add(overhead + 64)
+}
+
 /// No head may have more header lines than this, whatever [`HeadLimits`] says.
 ///
 /// It is the length of an array on the stack, so that parsing a head allocates nothing.

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use crate::event::{DeflatedMessage, Event, OwnedMessage, ReceivedMessage};
 use crate::frame::{CONTROL_SIZE_MAX, HEADER_SIZE_MAX, Header, Opcode};
 use crate::mask::mask;
 use crate::message::MessageKind;
@@ -89,6 +90,8 @@ impl CutHead {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) fin: bool,
+    /// RSV1: the first frame of a compressed message.
+    pub(crate) deflated: bool,
     pub(crate) opcode: Opcode,
     key: Option<[u8; 4]>,
     /// Invariant: `arrived <= size`.
@@ -102,6 +105,7 @@ impl Frame {
     pub(crate) const fn new(header: &Header, size: usize) -> Self {
         Self {
             fin: header.fin,
+            deflated: header.rsv1,
             opcode: header.opcode,
             key: header.mask,
             arrived: 0,
@@ -136,7 +140,9 @@ impl Frame {
 #[derive(Debug)]
 pub(crate) struct Assembly {
     pub(crate) kind: MessageKind,
-    /// Invariant: `bytes.len() <= message_size_max`, for each header was held against it.
+    /// Compressed: not looked into, so not validated.
+    pub(crate) deflated: bool,
+    /// Invariant: `bytes.len() <= received_size_max`, for each header was held against it.
     pub(crate) bytes: Vec<u8>,
     utf8: Utf8,
     /// The length of the buffer when it was given out to be received into.
@@ -144,9 +150,10 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    pub(crate) const fn new(kind: MessageKind) -> Self {
+    pub(crate) const fn new(kind: MessageKind, deflated: bool) -> Self {
         Self {
             kind,
+            deflated,
             bytes: Vec::new(),
             utf8: Utf8::new(),
             given_size: None,
@@ -170,6 +177,7 @@ impl Assembly {
     pub(crate) fn accept(&mut self, frame: &mut Frame, start: usize) -> Result<(), Violation> {
         frame.unmask(&mut self.bytes[start..]);
         match self.kind {
+            _ if self.deflated => Ok(()),
             MessageKind::Binary => Ok(()),
             MessageKind::Text => {
                 let valid = self.utf8.push(&self.bytes[start..]);
@@ -179,9 +187,14 @@ impl Assembly {
     }
 
     /// Ends the message.
-    pub(crate) fn finish(self) -> Result<(MessageKind, Vec<u8>), Violation> {
+    pub(crate) fn finish(self) -> Result<Event<'static>, Violation> {
         self.utf8.finish().map_err(|_| Violation::TextInvalid)?;
-        Ok((self.kind, self.bytes))
+        if self.deflated {
+            let message = DeflatedMessage::owned(self.kind, self.bytes);
+            return Ok(Event::Deflated(message));
+        }
+        let message = ReceivedMessage::Owned(OwnedMessage::new(self.kind, self.bytes));
+        Ok(Event::Message(message))
     }
 
     /// Gives the buffer out with room for the next bytes of `frame`.

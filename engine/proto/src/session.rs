@@ -3,7 +3,7 @@
 use crate::close::{CloseBody, CloseCode};
 use crate::frame::{self, CONTROL_SIZE_MAX, Opcode};
 use crate::limits::MESSAGE_SIZE_MAX_DEFAULT;
-use crate::message::Message;
+use crate::message::{Message, MessageKind};
 use crate::partial::{DirectBuffer, Partial};
 use crate::violation::Violation;
 
@@ -46,6 +46,8 @@ pub struct Session {
     /// What is unfinished; `None` while nothing is.
     pub(crate) partial: Option<Box<Partial>>,
     pub(crate) message_size_max: usize,
+    /// Whether compressed messages were agreed upon.
+    pub(crate) deflate: bool,
     pub(crate) role: Role,
     pub(crate) state: State,
 }
@@ -95,9 +97,24 @@ impl Session {
         Self {
             partial: None,
             message_size_max: settings.message_size_max,
+            deflate: false,
             role,
             state: State::Open,
         }
+    }
+
+    /// The largest message accepted, in bytes.
+    #[must_use]
+    pub const fn message_size_max(&self) -> usize {
+        self.message_size_max
+    }
+
+    /// With compressed messages, as the handshake agreed (RFC 7692): RSV1 marks them from now on, in both
+    /// directions.
+    #[must_use]
+    pub const fn with_deflate(mut self) -> Self {
+        self.deflate = true;
+        self
     }
 
     /// Appends a message as one frame; `false`, and nothing appended, once a close frame has been sent
@@ -129,6 +146,57 @@ impl Session {
             frame::encode_message_masked(message, key, wire);
         }
         allowed
+    }
+
+    /// Appends a compressed message as one frame; `false`, and nothing appended, once a close frame has
+    /// been sent or the session has failed.
+    ///
+    /// # Panics
+    /// On a session that is not [`Self::with_deflate`], and on a client half.
+    #[inline]
+    pub fn send_deflated(
+        &mut self,
+        kind: MessageKind,
+        compressed: &[u8],
+        wire: &mut Vec<u8>,
+    ) -> bool {
+        assert!(self.role == Role::Server, "a client masks its frames");
+        assert!(self.deflate, "no compression was agreed upon");
+        let allowed = self.may_send_data();
+        if allowed {
+            frame::encode_deflated_message(kind, compressed, wire);
+        }
+        allowed
+    }
+
+    /// Appends a compressed message as one masked frame; `false`, and nothing appended, once a close
+    /// frame has been sent or the session has failed.
+    ///
+    /// # Panics
+    /// On a session that is not [`Self::with_deflate`], and on a server half.
+    pub fn send_deflated_masked(
+        &mut self,
+        kind: MessageKind,
+        compressed: &[u8],
+        key: [u8; 4],
+        wire: &mut Vec<u8>,
+    ) -> bool {
+        assert!(self.role == Role::Client, "a server masks no frame");
+        assert!(self.deflate, "no compression was agreed upon");
+        let allowed = self.may_send_data();
+        if allowed {
+            frame::encode_deflated_message_masked(kind, compressed, key, wire);
+        }
+        allowed
+    }
+
+    /// Ends the session for a violation that its caller found while inflating a message. A server half
+    /// appends the close frame with its code and reason, if none was sent before; what is left of the
+    /// input is ignored. Nothing happens once the session is closed.
+    pub fn fail_with(&mut self, violation: Violation, wire: &mut Vec<u8>) {
+        if !self.is_closed() {
+            self.fail(violation, wire);
+        }
     }
 
     /// Appends a ping; `false`, and nothing appended, once a close frame has gone either way.

@@ -53,6 +53,9 @@ pub enum Violation {
     /// A close reason that is not UTF-8 (5.5.1, 8.1).
     #[error("the close reason is not valid utf-8")]
     CloseReasonInvalid,
+    /// A compressed message that cannot be inflated (RFC 7692, 7.2.2; code 1007).
+    #[error("a compressed message is not valid deflate data")]
+    DeflateInvalid,
 }
 
 impl Violation {
@@ -61,7 +64,9 @@ impl Violation {
     pub const fn code(&self) -> CloseCode {
         match self {
             Self::MessageTooBig => CloseCode::TOO_BIG,
-            Self::TextInvalid | Self::CloseReasonInvalid => CloseCode::INVALID_PAYLOAD,
+            Self::TextInvalid | Self::CloseReasonInvalid | Self::DeflateInvalid => {
+                CloseCode::INVALID_PAYLOAD
+            }
             Self::ReservedBit
             | Self::ReservedOpcode
             | Self::ControlFragmented
@@ -77,18 +82,19 @@ impl Violation {
         }
     }
 
-    /// A short label for metrics: `protocol_error`, `invalid_utf8` or `too_big`.
+    /// A short label for metrics: `protocol_error`, `invalid_utf8`, `invalid_deflate` or `too_big`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self.code() {
-            CloseCode::TOO_BIG => "too_big",
-            CloseCode::INVALID_PAYLOAD => "invalid_utf8",
+        match (self, self.code()) {
+            (Self::DeflateInvalid, _) => "invalid_deflate",
+            (_, CloseCode::TOO_BIG) => "too_big",
+            (_, CloseCode::INVALID_PAYLOAD) => "invalid_utf8",
             _ => "protocol_error",
         }
     }
 
     /// Every violation, for tables and tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ReservedBit,
         Self::ReservedOpcode,
         Self::ControlFragmented,
@@ -104,6 +110,7 @@ impl Violation {
         Self::CloseBodyCut,
         Self::CloseCodeInvalid,
         Self::CloseReasonInvalid,
+        Self::DeflateInvalid,
     ];
 }
 
@@ -129,6 +136,7 @@ mod tests {
         for violation in Violation::ALL {
             let name = match violation.code().value() {
                 1002 => "protocol_error",
+                1007 if violation == Violation::DeflateInvalid => "invalid_deflate",
                 1007 => "invalid_utf8",
                 1009 => "too_big",
                 code => panic!("{violation} has code {code}"),

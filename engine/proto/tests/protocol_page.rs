@@ -29,6 +29,11 @@ fn test_source(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// Whether a file's name, or a row that holds it, belongs to the tests that quote an RFC.
+fn holds_quotes(text: &str) -> bool {
+    text.contains("rfc6455_") || text.contains("rfc7692_")
+}
+
 #[test]
 fn each_named_test_exists() {
     let page = page();
@@ -53,7 +58,7 @@ fn each_named_function_exists() {
     let page = page();
     let rows = page
         .lines()
-        .filter(|line| line.starts_with("| ") && line.contains("rfc6455_"));
+        .filter(|line| line.starts_with("| ") && holds_quotes(line));
     let mut count = 0;
     for row in rows {
         let code = row.split('`').nth(1).unwrap();
@@ -79,14 +84,13 @@ fn each_test_that_quotes_the_rfc_stands_on_the_page() {
     let tests = root().join("engine/proto/tests");
     for entry in fs::read_dir(tests).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let Some(file) = name
-            .strip_suffix(".rs")
-            .filter(|f| f.starts_with("rfc6455_"))
-        else {
+        let Some(file) = name.strip_suffix(".rs").filter(|file| holds_quotes(file)) else {
             continue;
         };
         let source = test_source(file);
-        for (quote, _) in source.match_indices("\n// RFC 6455, ") {
+        // "// RFC 6455, 5.1: ..." in one file, "// RFC 7692, 7.1: ..." in the other.
+        let mark = format!("\n// RFC {}, ", &file[3..7]);
+        for (quote, _) in source.match_indices(&mark) {
             let function = source[quote..].split("\nfn ").nth(1).unwrap();
             let function = function.split('(').next().unwrap();
             assert!(

@@ -1,11 +1,13 @@
 //! Phase 3: publications and mail become what each subscriber will be sent.
 
+use smallvec::SmallVec;
 use tidegate_io::Driver;
 
 use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
+use crate::compression::Compressor;
 use crate::core::Core;
 use crate::outbox::COPIED_SIZE_MAX;
-use crate::turn::{Bytes, RunIndex};
+use crate::turn::{Bytes, RunIndex, Turn};
 use crate::{EndReason, ShardContext};
 
 /// One turn takes so many letters at most, so that mail does not starve the sockets.
@@ -105,8 +107,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     /// Queues a run for each subscriber of the topic.
-    fn fan_out(&mut self, topic: u32, run: RunIndex) {
-        let size = self.core.turn.run_size(run);
+    fn fan_out(&mut self, topic: u32, plain: RunIndex) {
+        let mut deflated = Deflated::default();
         let mut index = 0;
         loop {
             let core = &mut self.core;
@@ -116,12 +118,21 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 index += 1;
                 let slot = subscriber.slot;
                 let connection = &mut core.connections[slot as usize];
-                let Stage::Open(open) = &connection.stage else {
+                let Stage::Open(open) = &mut connection.stage else {
                     continue;
                 };
                 if open.closing.is_some() || open.session.close_sent() {
                     continue;
                 }
+                let run = match &mut open.deflate {
+                    None => plain,
+                    Some(agreed) => {
+                        agreed.forget();
+                        let window_bits = agreed.window_bits();
+                        deflated.run(plain, window_bits, &mut core.turn, &mut core.compressor)
+                    }
+                };
+                let size = core.turn.run_size(run);
                 core.counted.messages_out += u64::from(core.turn.run(run).message_count);
                 if connection.flags.has(Flags::SENDING) {
                     let outbox = &mut core.outboxes[connection.outbox as usize];
@@ -146,6 +157,28 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             }
             self.send_pending(early as usize);
         }
+    }
+}
+
+/// The compressed forms of one run: made for the first subscriber who wants it, and shared by
+/// all others whose window has the same size.
+#[derive(Debug, Default)]
+struct Deflated(SmallVec<[(u8, RunIndex); 2]>);
+
+impl Deflated {
+    fn run(
+        &mut self,
+        plain: RunIndex,
+        window_bits: u8,
+        turn: &mut Turn,
+        compressor: &mut Compressor,
+    ) -> RunIndex {
+        if let Some((_, run)) = self.0.iter().find(|(bits, _)| *bits == window_bits) {
+            return *run;
+        }
+        let run = turn.deflate_run(plain, window_bits, compressor);
+        self.0.push((window_bits, run));
+        run
     }
 }
 

@@ -12,6 +12,9 @@ use crate::core::WireKind;
 /// How many connections one turn of a drain tells, so that it delays nobody for long.
 const DRAIN_STEP: usize = 4096;
 
+/// A deflater of its own that a connection has not used for one to two of these is dropped.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
+
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn expire(&mut self) {
         while let Some((tick, entries)) = self.core.timers.take_due(self.core.now) {
@@ -40,6 +43,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             self.listen_at = None;
             let _ = self.driver.submit(Op::Listen);
         }
+        self.sweep_contexts();
         self.go_on_draining();
         self.run_operations();
     }
@@ -50,6 +54,26 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 self.abandon(slot, reason, true);
             }
         }
+    }
+
+    /// Drops the deflaters that have not been used since the last time.
+    fn sweep_contexts(&mut self) {
+        if self.core.now < self.sweep_at || self.core.with_contexts.is_empty() {
+            return;
+        }
+        self.sweep_at = self.core.now + SWEEP_INTERVAL;
+        let connections = &mut self.core.connections;
+        self.core.with_contexts.retain(|(slot, generation)| {
+            let connection = connections.get_mut(*slot as usize);
+            let Some(connection) = connection.filter(|c| c.generation == *generation) else {
+                return false;
+            };
+            match connection.open().and_then(|open| open.deflate.as_mut()) {
+                Some(agreed) => agreed.sweep(),
+                None => return false,
+            }
+            true
+        });
     }
 
     fn on_deadline(&mut self, slot: u32) {

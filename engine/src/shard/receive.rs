@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tidegate_io::{Completion, Driver};
 use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_request, upgrade};
-use tidegate_proto::{Event, Input, Session, Settings, Violation};
+use tidegate_proto::{CloseCode, DeflatedMessage, Event, Input, Session, Settings, Violation};
 
 use super::{Context, EndReason, Flags, Handler, Shard, Stage};
+use crate::compression::Agreed;
 use crate::connection::Open;
 use crate::core::{Operation, WireKind};
 use crate::{Answer, Reply, Upgrade};
@@ -75,7 +76,7 @@ enum Next {
     Sent(u32),
     Gone(u32),
     Refused,
-    End(u32, EndReason, Option<tidegate_proto::CloseCode>),
+    End(u32, EndReason, Option<CloseCode>),
 }
 
 /// A shard without its driver, which has lent its bytes.
@@ -153,6 +154,7 @@ impl<H: Handler> Half<'_, H> {
                 self.handler.on_message(&mut context, message.message());
                 None
             }
+            Ok(Some(Event::Deflated(message))) => self.on_deflated(slot, start, &message),
             Ok(Some(Event::Ping(_))) => {
                 self.core.take_wire(slot, start, WireKind::Pong);
                 None
@@ -169,6 +171,41 @@ impl<H: Handler> Half<'_, H> {
                 Some(Next::End(slot, reason_of(&violation), Some(code)))
             }
         }
+    }
+
+    /// A compressed message: inflated into the shard's buffer, and handed over from there.
+    fn on_deflated(
+        &mut self,
+        slot: u32,
+        start: usize,
+        message: &DeflatedMessage<'_>,
+    ) -> Option<Next> {
+        let mut buffer = self.core.compressor.take_buffer();
+        let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
+            return Some(Next::Nothing);
+        };
+        let agreed = open.deflate.as_mut();
+        let agreed = agreed.expect("a session that takes compressed messages has agreed to it");
+        let size_max = open.session.message_size_max();
+        let (kind, bytes) = (message.kind(), message.as_bytes());
+        let compressor = &mut self.core.compressor;
+        let inflated = compressor.inflate(agreed, kind, bytes, size_max, &mut buffer);
+        let next = match inflated {
+            Ok(message) => {
+                self.core.counted.messages_in += 1;
+                let mut context = Context::new(self.core, slot);
+                self.handler.on_message(&mut context, message);
+                None
+            }
+            Err(violation) => {
+                open.session.fail_with(violation, &mut self.core.turn.wire);
+                self.core.take_wire(slot, start, WireKind::Other);
+                let code = violation.code();
+                Some(Next::End(slot, reason_of(&violation), Some(code)))
+            }
+        };
+        self.core.compressor.give_back(buffer);
+        next
     }
 
     /// The chunk is used up: is a message left open, and does too much wait to be sent?
@@ -295,16 +332,31 @@ impl<H: Handler> Half<'_, H> {
             .protocol
             .as_deref()
             .filter(|chosen| accepted.protocols().any(|offered| offered == *chosen));
+        let agreed = self.core.compressor.agree(request, &accepted);
+        let mut extension = String::new();
+        if let Some(agreed) = &agreed {
+            agreed.write_response(&mut extension);
+        }
+        let header = ("Sec-WebSocket-Extensions", extension.as_str());
+        let headers: &[_] = if agreed.is_some() { &[header] } else { &[] };
         let start = self.core.turn.wire.len();
-        accepted.write_response(protocol, &[], &mut self.core.turn.wire);
+        accepted.write_response(protocol, headers, &mut self.core.turn.wire);
         self.core.take_wire(slot, start, WireKind::Other);
-        let message_size_max = wanted
-            .message_size_max
-            .unwrap_or(self.core.limits.message_size_max);
-        let connection = self.core.connection(slot);
+        let message_size_max = wanted.message_size_max;
+        let message_size_max = message_size_max.unwrap_or(self.core.limits.message_size_max);
+        let session = Session::server(Settings { message_size_max });
+        let connection = &mut self.core.connections[slot as usize];
+        if agreed.as_ref().is_some_and(Agreed::has_contexts) {
+            self.core.with_contexts.push((slot, connection.generation));
+        }
         connection.deadline = 0;
         connection.stage = Stage::Open(Open {
-            session: Session::server(Settings { message_size_max }),
+            session: if agreed.is_some() {
+                session.with_deflate()
+            } else {
+                session
+            },
+            deflate: agreed,
             subscriptions: smallvec::SmallVec::new(),
             closing: None,
             state: wanted.state,
@@ -353,8 +405,9 @@ impl<H: Handler> Half<'_, H> {
 
 fn reason_of(violation: &Violation) -> EndReason {
     match violation.code() {
-        tidegate_proto::CloseCode::TOO_BIG => EndReason::TooBig,
-        tidegate_proto::CloseCode::INVALID_PAYLOAD => EndReason::InvalidUtf8,
+        CloseCode::TOO_BIG => EndReason::TooBig,
+        _ if *violation == Violation::DeflateInvalid => EndReason::InvalidDeflate,
+        CloseCode::INVALID_PAYLOAD => EndReason::InvalidUtf8,
         _ => EndReason::ProtocolError,
     }
 }

@@ -7,13 +7,15 @@ use tidegate_io::Driver;
 use tidegate_io::sim::{Faults, SimDriver, World};
 
 use super::{Parts, Shard};
+use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
-    Answer, CloseCode, Context, End, EndReason, Handler, Limits, Message, Request, ShardContext,
-    Upgrade,
+    Answer, CloseCode, Compression, Context, End, EndReason, Handler, Limits, Message, Request,
+    ShardContext, Upgrade,
 };
 
 mod allocations;
+mod compression;
 mod laws;
 mod peer;
 mod timeouts;
@@ -84,10 +86,22 @@ struct Stand {
     world: World,
     shards: Vec<Shard<SimDriver, Bench>>,
     addresses: Vec<Address<u32>>,
+    budget: Arc<Budget>,
 }
 
 impl Stand {
     fn new(seed: u64, faults: Faults, shard_count: usize, limits: &Limits) -> Self {
+        Self::compressing(seed, faults, shard_count, limits, Compression::Shared)
+    }
+
+    fn compressing(
+        seed: u64,
+        faults: Faults,
+        shard_count: usize,
+        limits: &Limits,
+        compression: Compression,
+    ) -> Self {
+        let budget = Arc::new(Budget::new(compression));
         let world = World::with_faults(seed, faults);
         let drivers: Vec<SimDriver> = (0..shard_count).map(|_| world.driver()).collect();
         let mut mailboxes = Vec::new();
@@ -112,6 +126,7 @@ impl Stand {
                     let parts = Parts {
                         index,
                         limits,
+                        compressor: Compressor::new(compression, Arc::clone(&budget)),
                         mailbox,
                         post,
                         shared,
@@ -125,6 +140,7 @@ impl Stand {
             world,
             shards,
             addresses,
+            budget,
         }
     }
 

@@ -13,6 +13,7 @@ use tidegate_proto::{Event, Input, MessageKind, Session, Settings, Violation};
 pub(crate) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 pub(crate) const FIN: u8 = 0x80;
+pub(crate) const RSV1: u8 = 0x40;
 pub(crate) const CONTINUATION: u8 = 0;
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
@@ -25,6 +26,8 @@ pub(crate) const PONG: u8 = 10;
 pub(crate) enum Seen {
     Text(String),
     Binary(Vec<u8>),
+    /// Kind and compressed bytes.
+    Deflated(MessageKind, Vec<u8>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
     Close(Option<u16>, String),
@@ -44,6 +47,7 @@ impl From<Event<'_>> for Seen {
                     Self::Text(String::from_utf8(message.message().as_bytes().to_vec()).unwrap())
                 }
             },
+            Event::Deflated(message) => Self::Deflated(message.kind(), message.as_bytes().to_vec()),
             Event::Ping(payload) => Self::Ping(payload.as_slice().to_vec()),
             Event::Pong(payload) => Self::Pong(payload.as_slice().to_vec()),
             Event::Close { code, reason } => {

@@ -29,6 +29,8 @@ impl Real {
         let listeners = Listener::bind_all(listen, shard_count, false).unwrap();
         let address = listeners[0].address();
         let limits = Limits::default();
+        let compression = Compression::Shared;
+        let budget = Arc::new(Budget::new(compression));
         let drivers: Vec<EpollDriver> = listeners
             .into_iter()
             .map(|listener| EpollDriver::new(Some(listener)).unwrap())
@@ -55,6 +57,7 @@ impl Real {
                     let parts = Parts {
                         index,
                         limits,
+                        compressor: Compressor::new(compression, Arc::clone(&budget)),
                         mailbox,
                         post,
                         shared,

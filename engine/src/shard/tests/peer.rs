@@ -1,6 +1,9 @@
 //! A client in the simulation: the other half of the protocol.
 
 use tidegate_io::sim::Client;
+use tidegate_proto::deflate::{
+    DeflateAgreement, DeflatePolicy, Deflater, DeflaterSettings, Inflater,
+};
 use tidegate_proto::handshake::ClientKey;
 use tidegate_proto::{CloseCode, Event, HeadLimits, Input, Message, Session, Settings};
 
@@ -13,6 +16,12 @@ pub(super) struct Peer {
     key: ClientKey,
     session: Session,
     open: bool,
+    offer: Option<DeflatePolicy>,
+    agreement: Option<DeflateAgreement>,
+    inflater: Inflater,
+    deflater: Deflater,
+    /// How many messages came compressed.
+    pub(super) deflated_count: usize,
     /// What the server answered instead of a 101.
     pub(super) refused: Vec<u8>,
     pub(super) heard: Vec<Vec<u8>>,
@@ -25,9 +34,20 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(client: Client, path: &str) -> Self {
+        Self::offering(client, path, None)
+    }
+
+    /// A client that offers compression, if it is told what.
+    pub(super) fn offering(client: Client, path: &str, offer: Option<DeflatePolicy>) -> Self {
         let key = ClientKey::new([3; 16]);
         let mut request = Vec::new();
-        key.write_request("sim", path, &[], &mut request);
+        let mut value = String::new();
+        if let Some(offer) = offer {
+            offer.write_offer(&mut value);
+        }
+        let header = ("Sec-WebSocket-Extensions", value.as_str());
+        let headers: &[_] = if offer.is_some() { &[header] } else { &[] };
+        key.write_request("sim", path, headers, &mut request);
         client.send(&request);
         Self {
             client,
@@ -36,6 +56,11 @@ impl Peer {
                 message_size_max: 1 << 24,
             }),
             open: false,
+            offer,
+            agreement: None,
+            inflater: Inflater::new(),
+            deflater: Deflater::new(DeflaterSettings::SHARED),
+            deflated_count: 0,
             refused: Vec::new(),
             heard: Vec::new(),
             pongs: Vec::new(),
@@ -57,6 +82,16 @@ impl Peer {
 
     pub(super) fn say(&mut self, message: Message<'_>) {
         let mut wire = Vec::new();
+        if let Some(agreement) = self.agreement {
+            let mut deflated = Vec::new();
+            let takeover = agreement.client_takeover();
+            self.deflater
+                .deflate(message.as_bytes(), takeover, &mut deflated);
+            let session = &mut self.session;
+            session.send_deflated_masked(message.kind(), &deflated, KEY, &mut wire);
+            self.send(&wire);
+            return;
+        }
         self.session.send_masked(message, KEY, &mut wire);
         self.send(&wire);
     }
@@ -84,7 +119,17 @@ impl Peer {
             self.refused.extend_from_slice(&bytes);
             let limits = HeadLimits::default();
             match self.key.read_response(&self.refused, &limits) {
-                Ok(Some((_, size))) => {
+                Ok(Some((accepted, size))) => {
+                    if let Some(offer) = self.offer {
+                        let agreed = offer.accept_response(accepted.extensions);
+                        self.agreement = agreed.expect("the answer is legal");
+                    }
+                    if self.agreement.is_some() {
+                        let settings = Settings {
+                            message_size_max: 1 << 24,
+                        };
+                        self.session = Session::client(settings).with_deflate();
+                    }
                     bytes = self.refused.split_off(size);
                     self.refused.clear();
                     self.open = true;
@@ -117,6 +162,17 @@ impl Peer {
             match self.session.receive(&mut input, &mut wire) {
                 Ok(Some(Event::Message(message))) => {
                     self.heard.push(message.message().as_bytes().to_vec());
+                }
+                Ok(Some(Event::Deflated(message))) => {
+                    let takeover = self.agreement.is_some_and(|a| a.server_takeover());
+                    let mut out = Vec::new();
+                    let (kind, bytes) = (message.kind(), message.as_bytes());
+                    let inflated = self
+                        .inflater
+                        .inflate(kind, bytes, takeover, 1 << 24, &mut out);
+                    inflated.expect("what the server compressed can be inflated");
+                    self.heard.push(out);
+                    self.deflated_count += 1;
                 }
                 Ok(Some(Event::Pong(payload))) => self.pongs.push(payload.as_slice().to_vec()),
                 Ok(Some(Event::Ping(_))) => {}
