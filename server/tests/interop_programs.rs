@@ -22,13 +22,26 @@ const REPORT: [&str; 10] = [
     "closed 1000",
 ];
 
-/// Runs a counterpart, whose last argument is the URL, and reads its report.
+/// Runs a counterpart, whose last argument is the URL, in each tier of compression, which both
+/// of them offer, and reads its reports.
 #[track_caller]
-fn assert_understands(command: &mut Command) {
-    let server = Server::with(&["--max-message", "16MiB"]);
+fn assert_understands(command: impl Fn() -> Command) {
+    for tier in ["off", "shared", "takeover"] {
+        let compressed = tier != "off";
+        assert_understands_in(tier, compressed, &mut command());
+    }
+}
+
+#[track_caller]
+fn assert_understands_in(tier: &str, compressed: bool, command: &mut Command) {
+    let server = Server::with(&["--max-message", "16MiB", "--compression", tier]);
     let peer = Counterpart::start(command.arg(format!("ws://{}/echo", server.public)));
-    // Both offer compression, which nobody has to accept.
-    assert_eq!(peer.next().as_deref(), Some("opened with extensions ''"));
+    let opened = peer.next().unwrap_or_default().to_lowercase();
+    assert!(
+        opened.starts_with("opened with extensions '"),
+        "{tier}: {opened}"
+    );
+    assert_eq!(opened.contains("deflate"), compressed, "{tier}: {opened}");
     for line in REPORT {
         peer.answers(line);
     }
@@ -46,11 +59,11 @@ fn npm_ws_understands_the_server() {
             "scripts/counterparts has no ws",
         );
     }
-    assert_understands(
-        Command::new("node")
-            .arg(counterpart::peer("ws.mjs"))
-            .arg(modules),
-    );
+    assert_understands(|| {
+        let mut node = Command::new("node");
+        node.arg(counterpart::peer("ws.mjs")).arg(&modules);
+        node
+    });
 }
 
 #[test]
@@ -60,9 +73,11 @@ fn python_websockets_understands_the_server() {
         let name = "python_websockets_understands_the_server";
         return skip::skipped(name, "scripts/counterparts has no websockets");
     }
-    assert_understands(
-        Command::new(python)
+    assert_understands(|| {
+        let mut program = Command::new(&python);
+        program
             .arg("-u")
-            .arg(counterpart::peer("websockets_peer.py")),
-    );
+            .arg(counterpart::peer("websockets_peer.py"));
+        program
+    });
 }

@@ -16,11 +16,6 @@ use crate::{Answer, Reply, Upgrade};
 /// soon when there are descriptors again, and seldom enough to cost nothing.
 const LISTEN_RETRY: Duration = Duration::from_millis(100);
 
-/// With so many bytes of replies, or connections that are replied to, they are sent before
-/// more is received: what has just been touched is then still in the nearest cache.
-const REPLIES_SIZE_MAX: usize = 64 * 1024;
-const REPLIES_COUNT_MAX: usize = 64;
-
 /// An unfinished frame that lacks so much is received without a copy.
 const DIRECT_SIZE_MIN: usize = 64 * 1024;
 
@@ -45,8 +40,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 }
             }
             self.run_operations();
-            let turn = &self.core.turn;
-            if turn.wire.len() > REPLIES_SIZE_MAX || turn.pending_count() > REPLIES_COUNT_MAX {
+            // What has just been touched, here and in the kernel, is still in the nearest
+            // cache: the replies to one read are sent before the next is received.
+            if self.core.turn.pending_count() > 0 {
                 self.flush_replies();
             }
         }
