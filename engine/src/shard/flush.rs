@@ -9,16 +9,13 @@ use crate::turn::Bytes;
 
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn flush(&mut self) {
-        for pending in 0..self.core.turn.pending_count() {
-            self.send_pending(pending);
-        }
+        self.send_all();
         self.core.turn.clear();
-        self.shut_finished();
-        self.run_operations();
     }
 
-    /// Sends the replies of this turn before more is received.
-    pub(super) fn flush_replies(&mut self) {
+    /// Sends all that is pending: at the end of the turn, and the replies to one read before
+    /// more is received.
+    pub(super) fn send_all(&mut self) {
         for pending in 0..self.core.turn.pending_count() {
             self.send_pending(pending);
         }

@@ -43,7 +43,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             // What has just been touched, here and in the kernel, is still in the nearest
             // cache: the replies to one read are sent before the next is received.
             if self.core.turn.pending_count() > 0 {
-                self.flush_replies();
+                self.send_all();
             }
         }
     }

@@ -80,6 +80,51 @@ impl Handler for Bench {
     }
 }
 
+/// Deadlines that no test reaches: a lively world may be slower than any sensible one.
+fn patient() -> Limits {
+    let long = Duration::from_secs(50_000_000);
+    Limits {
+        handshake_timeout: long,
+        message_timeout: long,
+        send_timeout: long,
+        close_timeout: long,
+        linger_timeout: long,
+        ..Limits::default()
+    }
+}
+
+/// A shard on each of the drivers, and the addresses of their mailboxes.
+fn shards_on<D: Driver>(
+    drivers: Vec<D>,
+    seed: u64,
+    limits: &Limits,
+    compression: Compression,
+    budget: &Arc<Budget>,
+) -> (Vec<Shard<D, Bench>>, Vec<Address<u32>>) {
+    let boxes = drivers
+        .iter()
+        .map(|d| mailbox(limits.mailbox_letters_max, d.waker()));
+    let (mailboxes, addresses): (Vec<_>, Vec<_>) = boxes.unzip();
+    let numbered = drivers.into_iter().zip(mailboxes).enumerate();
+    let shards = numbered.map(|(index, (driver, mailbox))| {
+        let others = addresses.iter().cloned().enumerate();
+        let targets = others
+            .map(|(i, address)| (i != index).then_some(address))
+            .collect();
+        let parts = Parts {
+            index,
+            limits: limits.clone(),
+            compressor: Compressor::new(compression, Arc::clone(budget)),
+            mailbox,
+            post: Post::new(targets, limits.mail_bytes_max),
+            shared: Arc::default(),
+            seed,
+        };
+        Shard::new(driver, Bench::default(), parts)
+    });
+    (shards.collect(), addresses)
+}
+
 /// Some shards in one world.
 struct Stand {
     seed: u64,
@@ -104,37 +149,7 @@ impl Stand {
         let budget = Arc::new(Budget::new(compression));
         let world = World::with_faults(seed, faults);
         let drivers: Vec<SimDriver> = (0..shard_count).map(|_| world.driver()).collect();
-        let mut mailboxes = Vec::new();
-        let mut addresses: Vec<Address<u32>> = Vec::new();
-        for driver in &drivers {
-            let (inside, outside) = mailbox(limits.mailbox_letters_max, driver.waker());
-            mailboxes.push(inside);
-            addresses.push(outside);
-        }
-        let shards =
-            drivers
-                .into_iter()
-                .zip(mailboxes)
-                .enumerate()
-                .map(|(index, (driver, mailbox))| {
-                    let others = addresses.iter().cloned().enumerate();
-                    let targets = others
-                        .map(|(i, address)| (i != index).then_some(address))
-                        .collect();
-                    let post = Post::new(targets, limits.mail_bytes_max);
-                    let (limits, shared) = (limits.clone(), Arc::default());
-                    let parts = Parts {
-                        index,
-                        limits,
-                        compressor: Compressor::new(compression, Arc::clone(&budget)),
-                        mailbox,
-                        post,
-                        shared,
-                        seed,
-                    };
-                    Shard::new(driver, Bench::default(), parts)
-                });
-        let shards = shards.collect();
+        let (shards, addresses) = shards_on(drivers, seed, limits, compression, &budget);
         Self {
             seed,
             world,

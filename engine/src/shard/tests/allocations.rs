@@ -36,37 +36,9 @@ impl Real {
             .map(|listener| EpollDriver::new(Some(listener)).unwrap())
             .collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
-        let boxes: Vec<_> = drivers
-            .iter()
-            .map(|driver| mailbox(limits.mailbox_letters_max, driver.waker()))
-            .collect();
-        let addresses: Vec<Address<u32>> =
-            boxes.iter().map(|(_, address)| address.clone()).collect();
-        let shards =
-            drivers
-                .into_iter()
-                .zip(boxes)
-                .enumerate()
-                .map(|(index, (driver, (mailbox, _)))| {
-                    let others = addresses.iter().cloned().enumerate();
-                    let targets = others
-                        .map(|(i, address)| (i != index).then_some(address))
-                        .collect();
-                    let post = Post::new(targets, limits.mail_bytes_max);
-                    let (limits, shared) = (limits.clone(), Arc::default());
-                    let parts = Parts {
-                        index,
-                        limits,
-                        compressor: Compressor::new(compression, Arc::clone(&budget)),
-                        mailbox,
-                        post,
-                        shared,
-                        seed: 1,
-                    };
-                    Shard::new(driver, Bench::default(), parts)
-                });
+        let (shards, _) = shards_on(drivers, 1, &limits, compression, &budget);
         Self {
-            shards: shards.collect(),
+            shards,
             wakers,
             address,
         }

@@ -14,17 +14,7 @@ const SMALL: DeflatePolicy = DeflatePolicy {
 };
 
 fn stand(seed: u64, compression: Compression) -> Stand {
-    let faults = Faults::without_resets();
-    let long = Duration::from_secs(50_000_000);
-    let limits = Limits {
-        handshake_timeout: long,
-        message_timeout: long,
-        send_timeout: long,
-        close_timeout: long,
-        linger_timeout: long,
-        ..Limits::default()
-    };
-    Stand::compressing(seed, faults, 2, &limits, compression)
+    Stand::compressing(seed, Faults::without_resets(), 2, &patient(), compression)
 }
 
 fn open(stand: &mut Stand, path: &str, offers: &[Option<DeflatePolicy>]) -> Vec<Peer> {

@@ -2,24 +2,6 @@
 
 use super::*;
 
-fn patient() -> Limits {
-    // A lively world may be slower than any deadline.
-    let long = Duration::from_secs(50_000_000);
-    Limits {
-        handshake_timeout: long,
-        message_timeout: long,
-        send_timeout: long,
-        close_timeout: long,
-        linger_timeout: long,
-        ..Limits::default()
-    }
-}
-
-/// Lively, but nobody is reset out of the blue.
-fn without_resets() -> Faults {
-    Faults::without_resets()
-}
-
 fn payload(seed: u64, number: usize) -> Vec<u8> {
     let sizes = [0, 1, 5, 125, 126, 1000, 65_535, 20_000, 3];
     let size = sizes[(number + usize::try_from(seed).unwrap()) % sizes.len()];
@@ -31,7 +13,7 @@ fn payload(seed: u64, number: usize) -> Vec<u8> {
 #[test]
 fn every_echo_comes_back_once_in_order_and_unchanged() {
     for seed in 0..30 {
-        let mut stand = Stand::new(seed, without_resets(), 2, &patient());
+        let mut stand = Stand::new(seed, Faults::without_resets(), 2, &patient());
         let mut peers = stand.connect_open(8, "/echo");
         let said: Vec<Vec<u8>> = (0..12).map(|number| payload(seed, number)).collect();
         for peer in &mut peers {
@@ -56,7 +38,7 @@ fn every_echo_comes_back_once_in_order_and_unchanged() {
 #[test]
 fn everybody_in_a_room_hears_everything_on_every_shard_in_each_speakers_order() {
     for seed in 0..20 {
-        let mut stand = Stand::new(seed, without_resets(), 3, &patient());
+        let mut stand = Stand::new(seed, Faults::without_resets(), 3, &patient());
         let mut peers = stand.connect_open(9, "/room");
         let used = stand
             .shards
@@ -147,7 +129,7 @@ fn one_who_does_not_read_is_ended_and_the_others_hear_everything() {
 #[test]
 fn an_echo_to_one_who_does_not_read_stops_reading_from_it_and_loses_nothing() {
     for seed in 0..10 {
-        let mut stand = Stand::new(seed, without_resets(), 1, &patient());
+        let mut stand = Stand::new(seed, Faults::without_resets(), 1, &patient());
         let mut peers = stand.connect_open(1, "/echo");
         peers[0].client.stop_reading();
         let count = 400_u32;
@@ -228,7 +210,7 @@ fn a_flood_of_pings_to_one_who_does_not_read_keeps_one_pong() {
 #[test]
 fn a_reused_slot_gets_nothing_of_its_former_tenant() {
     for seed in 0..20 {
-        let mut stand = Stand::new(seed, without_resets(), 1, &patient());
+        let mut stand = Stand::new(seed, Faults::without_resets(), 1, &patient());
         for round in 0..5_u8 {
             let mut peers = stand.connect_open(3, "/echo");
             for peer in &mut peers {
