@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tidegate_io::epoll::EpollDriver;
-use tidegate_io::{Driver, Waker};
+use tidegate_io::{Driver, Timeout, Waker};
 
 use crate::client::{Client, Next};
 use crate::load::Load;
@@ -150,9 +150,8 @@ impl<L: Load> Worker<L> {
         self.report(Report::Ready(self.driver.waker()));
         let mut look = Look::At(None);
         while let Look::At(deadline) = look {
-            let now = self.driver.now();
-            let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
-            self.driver.wait(timeout)?;
+            self.driver
+                .wait(deadline.map_or(Timeout::Never, Timeout::At))?;
             self.take_completions();
             look = if self.take_commands() {
                 self.step()

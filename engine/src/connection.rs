@@ -83,6 +83,8 @@ impl Flags {
     pub(crate) const FINISHING: Self = Self(8);
     /// The deadline is that of an unfinished message.
     pub(crate) const IN_MESSAGE: Self = Self(16);
+    /// One of those that have to be looked at after each read.
+    pub(crate) const BUSY: Self = Self(Self::SENDING.0 | Self::IN_MESSAGE.0);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 use tidegate_io::{Parcel, Peer};
 use tidegate_proto::frame::{encode_message, header_size};
+use tidegate_proto::handshake::Refusal;
 use tidegate_proto::{CloseCode, Message};
 
 use crate::compression::Compressor;
@@ -154,7 +155,9 @@ impl<H: Handler> Core<H> {
             .is_some_and(|c| c.generation == generation)
     }
 
+    #[inline]
     pub(crate) fn send(&mut self, slot: u32, message: Message<'_>) -> Result<(), SendError> {
+        self.reply_to(slot);
         let connection = &mut self.connections[slot as usize];
         if connection.outbox != NONE {
             let outbox = &self.outboxes[connection.outbox as usize];
@@ -167,35 +170,53 @@ impl<H: Handler> Core<H> {
             return Err(SendError::Closed);
         };
         self.counted.messages_out += 1;
+        let start = self.turn.wire.len();
         if let Some(agreed) = &mut open.deflate
             && let Some(deflated) = self.compressor.deflate(agreed, message.as_bytes())
         {
-            let start = self.turn.wire.len();
             open.session
                 .send_deflated(message.kind(), deflated, &mut self.turn.wire);
-            self.take_wire(slot, start, WireKind::Other);
-            return Ok(());
-        }
-        if message.len() > PARCEL_SIZE_MIN {
+        } else if message.len() > PARCEL_SIZE_MIN {
             let mut bytes = Vec::with_capacity(message.len() + header_size(message.len()));
             open.session.send(message, &mut bytes);
             self.send_parcel(slot, Parcel::new(bytes));
+            return Ok(());
         } else {
-            let start = self.turn.wire.len();
             open.session.send(message, &mut self.turn.wire);
-            self.take_wire(slot, start, WireKind::Other);
+        }
+        if connection.outbox != NONE {
+            self.hold_back(slot, start, WireKind::Other);
         }
         Ok(())
     }
 
-    /// What has been written to the turn's wire from `start` on goes to this connection.
-    pub(crate) fn take_wire(&mut self, slot: u32, start: usize, kind: WireKind) {
-        if self.turn.wire.len() == start {
-            return;
+    /// From now on, what is written to the turn's wire goes to this connection.
+    #[inline]
+    pub(crate) fn reply_to(&mut self, slot: u32) {
+        if self.turn.replied != slot {
+            if self.turn.replied != NONE {
+                self.claim_replies();
+            }
+            self.turn.replied = slot;
         }
-        let connection = &mut self.connections[slot as usize];
-        if !connection.flags.has(Flags::SENDING) {
-            self.turn.reply(&mut connection.pending, slot, start);
+    }
+
+    /// Puts what has been written to the wire into the list of whom it is for.
+    #[inline(never)]
+    pub(crate) fn claim_replies(&mut self) {
+        let slot = self.turn.replied;
+        if slot != NONE {
+            let pending = &mut self.connections[slot as usize].pending;
+            self.turn.claim(pending);
+        }
+    }
+
+    /// What has been written to the wire from `start` on waits in the outbox if a batch is
+    /// under way; else it stays where it is.
+    #[inline(never)]
+    pub(crate) fn hold_back(&mut self, slot: u32, start: usize, kind: WireKind) {
+        let connection = &self.connections[slot as usize];
+        if !connection.flags.has(Flags::SENDING) || self.turn.wire.len() == start {
             return;
         }
         let bytes = &self.turn.wire[start..];
@@ -208,6 +229,8 @@ impl<H: Handler> Core<H> {
     }
 
     pub(crate) fn send_parcel(&mut self, slot: u32, parcel: Parcel) {
+        // What has been written before goes before.
+        self.claim_replies();
         let connection = &mut self.connections[slot as usize];
         if connection.flags.has(Flags::SENDING) {
             self.outboxes[connection.outbox as usize].push(parcel);
@@ -349,13 +372,14 @@ impl<H: Handler> Core<H> {
 
     /// Sends a close frame, and gives the peer some time to answer it.
     pub(crate) fn close(&mut self, slot: u32, code: CloseCode, reason: &str, why: EndReason) {
+        self.reply_to(slot);
         let start = self.turn.wire.len();
         let Some(open) = self.connections[slot as usize].talking() else {
             return;
         };
         open.session.close(Some(code), reason, &mut self.turn.wire);
         open.closing = Some(why);
-        self.take_wire(slot, start, WireKind::Other);
+        self.hold_back(slot, start, WireKind::Other);
         self.set_deadline(slot, self.limits.close_timeout);
     }
 
@@ -372,6 +396,14 @@ impl<H: Handler> Core<H> {
             };
             connection.armed = self.timers.insert(tick, entry);
         }
+    }
+
+    /// Answers a handshake that is not accepted; nothing else has been said to this peer.
+    pub(crate) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
+        self.reply_to(slot);
+        refusal.write(&mut self.turn.wire);
+        self.shared.refuse(refusal.cause());
+        self.finish(slot);
     }
 
     /// Everything that is to be said has been queued: shut our side when it is sent.
@@ -397,6 +429,9 @@ impl<H: Handler> Core<H> {
             !matches!(connection.stage, Stage::Open(_)),
             "its end has been told"
         );
+        if self.turn.replied == slot {
+            self.turn.unsay();
+        }
         self.turn.cancel(&mut connection.pending);
         connection.stage = Stage::Released;
         connection.deadline = 0;
@@ -417,7 +452,7 @@ impl<H: Handler> Core<H> {
         !self.touched.is_empty()
             || !self.lost.is_empty()
             || !self.finishing.is_empty()
-            || self.turn.pending_count() > 0
+            || self.turn.has_pending()
     }
 }
 

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_io::{Driver, Op, Socket, Submitted};
+use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
 
 use crate::compression::Compressor;
@@ -121,44 +121,41 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     fn wait(&mut self) -> std::io::Result<()> {
         let timeout = self.timeout();
-        let may_sleep = timeout != Some(Duration::ZERO) && self.mailbox.fall_asleep();
-        self.driver.wait(if may_sleep {
-            timeout
-        } else {
-            Some(Duration::ZERO)
-        })?;
+        let may_sleep = timeout != Timeout::Now && self.mailbox.fall_asleep();
+        self.driver
+            .wait(if may_sleep { timeout } else { Timeout::Now })?;
         self.mailbox.wake_up();
         self.core.now = self.driver.now();
         Ok(())
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self) -> Timeout {
         let core = &self.core;
         let telling = self
             .drain
             .as_ref()
             .is_some_and(|d| d.told < core.connections.capacity());
         if core.has_work() || !core.operations.is_empty() || telling || !self.mailbox.is_empty() {
-            return Some(Duration::ZERO);
+            return Timeout::Now;
         }
         // Notes that cannot do anything until another shard has room wait for that.
         if !core.notes.is_empty() && core.post.is_open() {
-            return Some(Duration::ZERO);
+            return Timeout::Now;
         }
-        let now = core.now;
-        let backlog = core.post.has_backlog().then_some(BACKLOG_RETRY);
-        let listen = self.listen_at.map(|at| at.saturating_duration_since(now));
-        let drain = self
-            .drain
-            .as_ref()
-            .map(|drain| drain.until.saturating_duration_since(now));
-        let sweep =
-            (!core.with_contexts.is_empty()).then(|| self.sweep_at.saturating_duration_since(now));
-        let timers = core.timers.next_due(now);
-        [backlog, listen, sweep, drain, timers]
-            .into_iter()
-            .flatten()
-            .min()
+        let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
+        let drain = self.drain.as_ref().map(|drain| drain.until);
+        let sweep = (!core.with_contexts.is_empty()).then_some(self.sweep_at);
+        [
+            backlog,
+            self.listen_at,
+            sweep,
+            drain,
+            core.timers.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(Timeout::Never, Timeout::At)
     }
 
     fn is_over(&self) -> bool {
@@ -166,10 +163,15 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     /// Submits what could not be submitted while the driver's bytes were lent.
+    #[inline]
     fn run_operations(&mut self) {
-        if self.core.operations.is_empty() {
-            return;
+        if !self.core.operations.is_empty() {
+            self.run_all_operations();
         }
+    }
+
+    #[inline(never)]
+    fn run_all_operations(&mut self) {
         let mut operations = std::mem::take(&mut self.core.operations);
         for operation in operations.drain(..) {
             let done = match operation {

@@ -34,6 +34,8 @@ pub(crate) struct Timers {
     start: Instant,
     /// All buckets before this tick have been emptied.
     now: Tick,
+    /// When `now` will have passed. Nothing comes up before.
+    now_ends: Instant,
     buckets: Vec<Vec<Entry>>,
     /// A bit for each bucket that holds something.
     occupied: [u64; BUCKET_COUNT / WORD_BITS],
@@ -44,6 +46,7 @@ impl Timers {
         Self {
             start,
             now: 1,
+            now_ends: start + TICK,
             buckets: (0..BUCKET_COUNT).map(|_| Vec::new()).collect(),
             occupied: [0; BUCKET_COUNT / WORD_BITS],
         }
@@ -74,27 +77,43 @@ impl Timers {
 
     /// Takes the entries of the next bucket that has come up; `None` when all have been.
     /// With them comes the tick of the bucket.
+    #[inline]
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Tick, Vec<Entry>)> {
+        if now < self.now_ends {
+            return None;
+        }
+        self.take_due_until(now)
+    }
+
+    fn take_due_until(&mut self, now: Instant) -> Option<(Tick, Vec<Entry>)> {
         let until = self.tick_of(now);
         match self.next_occupied() {
             Some(next) if next < until => {
-                self.now = next + 1;
+                self.move_on(next + 1);
                 let bucket = next as usize % BUCKET_COUNT;
                 self.occupied[bucket / WORD_BITS] &= !(1 << (bucket % WORD_BITS));
                 Some((next, std::mem::take(&mut self.buckets[bucket])))
             }
             Some(_) | None => {
-                self.now = self.now.max(until);
+                self.move_on(self.now.max(until));
                 None
             }
         }
     }
 
-    /// How long until the next bucket comes up; `None` when the wheel is empty.
-    pub(crate) fn next_due(&self, now: Instant) -> Option<Duration> {
-        let tick = self.next_occupied()?;
+    fn move_on(&mut self, now: Tick) {
+        self.now = now;
+        self.now_ends = self.end_of(now);
+    }
+
+    fn end_of(&self, tick: Tick) -> Instant {
+        self.start + TICK * tick
+    }
+
+    /// When the next bucket comes up; `None` when the wheel is empty.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         // A bucket is taken once its tick has passed.
-        Some((self.start + TICK * tick).saturating_duration_since(now))
+        self.next_occupied().map(|tick| self.end_of(tick))
     }
 
     /// The first tick from `self.now` on whose bucket holds something.
@@ -161,17 +180,13 @@ mod tests {
     fn the_wheel_tells_when_to_look_again() {
         let start = Instant::now();
         let mut timers = Timers::new(start);
-        assert_eq!(timers.next_due(start), None);
+        assert_eq!(timers.next_due(), None);
         let tick = timers.tick_after(start, Duration::from_secs(10));
         timers.insert(tick, entry(1));
-        let wait = timers.next_due(start).unwrap();
-        assert!(
-            timers
-                .take_due(start + wait - Duration::from_millis(1))
-                .is_none()
-        );
-        assert!(timers.take_due(start + wait).is_some());
-        assert_eq!(timers.next_due(start + wait), None);
+        let due = timers.next_due().unwrap();
+        assert!(timers.take_due(due - Duration::from_millis(1)).is_none());
+        assert!(timers.take_due(due).is_some());
+        assert_eq!(timers.next_due(), None);
     }
 
     #[test]

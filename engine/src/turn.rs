@@ -6,6 +6,9 @@
 //! turn leaves in one system call:
 //!
 //! ```text
+//!  wire: [ … claimed … | … replies to `replied` … ]         usually all there is, and sent as it is
+//!                      │ claim
+//!                      ▼
 //!  connection.pending ─▶ Pending { slot, first, last }      one for each connection sent to
 //!                              │
 //!                              ▼
@@ -70,10 +73,16 @@ pub(crate) struct Pending {
 }
 
 /// The lists and arenas of one turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turn {
     /// Replies, encoded.
     pub(crate) wire: Vec<u8>,
+    /// Whoever gets what is written to `wire` now, or [`NONE`].
+    pub(crate) replied: u32,
+    /// What lies before this in `wire` is in runs; the rest is for `replied`.
+    ///
+    /// Invariant: `claimed <= wire.len()`, and they are equal when `replied` is [`NONE`].
+    claimed: usize,
     /// Publications, encoded.
     pub(crate) post: Vec<u8>,
     runs: Vec<Run>,
@@ -88,6 +97,20 @@ fn index(value: usize) -> u32 {
     u32::try_from(value).expect("a turn is bounded far below 4 GiB")
 }
 
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            wire: Vec::new(),
+            replied: NONE,
+            claimed: 0,
+            post: Vec::new(),
+            runs: Vec::new(),
+            links: Vec::new(),
+            pendings: Vec::new(),
+        }
+    }
+}
+
 impl Turn {
     pub(crate) fn pending_count(&self) -> usize {
         self.pendings.len()
@@ -97,25 +120,36 @@ impl Turn {
         self.pendings[pending]
     }
 
-    /// Notes that everything in `wire` from `start` on goes to this connection.
-    pub(crate) fn reply(&mut self, pending: &mut u32, slot: u32, start: usize) {
-        let (start, end) = (index(start), index(self.wire.len()));
-        if start == end {
-            return;
+    /// Is anybody to be sent anything?
+    #[inline]
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pendings.is_empty() || !self.wire.is_empty()
+    }
+
+    /// The replies to one connection, if nothing else is pending.
+    #[inline]
+    pub(crate) fn only_replies(&self) -> Option<(u32, &[u8])> {
+        let only = self.pendings.is_empty() && !self.wire.is_empty();
+        debug_assert!(!only || self.claimed == 0, "a run has its connection");
+        only.then_some((self.replied, &self.wire))
+    }
+
+    /// Notes that what is written to `wire` and in no run yet goes to `replied`, whose list
+    /// this is.
+    pub(crate) fn claim(&mut self, pending: &mut u32) {
+        let slot = std::mem::replace(&mut self.replied, NONE);
+        let (start, end) = (index(self.claimed), index(self.wire.len()));
+        self.claimed = self.wire.len();
+        if start < end {
+            let run = self.add_run(Bytes::Wire(start, end), 0);
+            self.enqueue(pending, slot, run, end - start);
         }
-        if *pending != NONE {
-            let entry = &mut self.pendings[*pending as usize];
-            let last = &self.links[entry.last as usize];
-            if let Bytes::Wire(_, last_end) = &mut self.runs[last.run as usize].bytes
-                && *last_end == start
-            {
-                *last_end = end;
-                entry.byte_count += end - start;
-                return;
-            }
-        }
-        let run = self.add_run(Bytes::Wire(start, end), 0);
-        self.enqueue(pending, slot, run, end - start);
+    }
+
+    /// Takes back what is written to `wire` and in no run yet.
+    pub(crate) fn unsay(&mut self) {
+        self.wire.truncate(self.claimed);
+        self.replied = NONE;
     }
 
     /// A new run.
@@ -267,15 +301,29 @@ impl Turn {
     ///
     /// Only before the first delivery of the turn: no run of publications exists then.
     pub(crate) fn clear_replies(&mut self) {
-        self.wire.clear();
-        self.wire.shrink_to(KEPT_SIZE_MAX);
+        self.forget_wire();
         self.runs.clear();
         self.links.clear();
         self.pendings.clear();
     }
 
+    /// Forgets what was written to `wire`: it has been sent.
+    #[inline]
+    pub(crate) fn forget_wire(&mut self) {
+        self.wire.clear();
+        if self.wire.capacity() > KEPT_SIZE_MAX {
+            self.wire = Vec::new();
+        }
+        self.replied = NONE;
+        self.claimed = 0;
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        if self.runs.is_empty() && self.post.is_empty() {
+            debug_assert!(!self.has_pending(), "it has just been sent");
+            return;
+        }
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);
@@ -322,21 +370,41 @@ mod tests {
     }
 
     fn reply(turn: &mut Turn, pending: &mut u32, slot: u32, bytes: &[u8]) {
-        let start = turn.wire.len();
+        turn.replied = slot;
         turn.wire.extend_from_slice(bytes);
-        turn.reply(pending, slot, start);
+        turn.claim(pending);
     }
 
     #[test]
-    fn replies_that_follow_each_other_are_one_piece() {
-        let mut turn = Turn::default();
+    fn the_replies_to_one_connection_need_no_list() {
+        let mut turn = Turn {
+            replied: 5,
+            ..Turn::default()
+        };
+        turn.wire.extend_from_slice(b"ab");
+        turn.wire.extend_from_slice(b"cd");
+        assert!(turn.has_pending());
+        assert_eq!(turn.only_replies(), Some((5, b"abcd".as_slice())));
         let mut pending = NONE;
-        reply(&mut turn, &mut pending, 5, b"ab");
-        reply(&mut turn, &mut pending, 5, b"cd");
+        turn.claim(&mut pending);
+        assert_eq!(turn.only_replies(), None);
         assert_eq!(turn.pending_count(), 1);
         assert_eq!(turn.pieces(turn.pending(0)).len(), 1);
         assert_eq!(sent(&turn, pending), b"abcd");
         assert_eq!(turn.pending(0).byte_count, 4);
+    }
+
+    #[test]
+    fn what_is_unsaid_leaves_what_was_claimed_before() {
+        let mut turn = Turn::default();
+        let mut pending = NONE;
+        reply(&mut turn, &mut pending, 5, b"ab");
+        turn.replied = 6;
+        turn.wire.extend_from_slice(b"cd");
+        turn.unsay();
+        assert_eq!(turn.replied, NONE);
+        assert_eq!(turn.wire, b"ab");
+        assert_eq!(sent(&turn, pending), b"ab");
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Handler for Endpoints {
         }
     }
 
+    #[inline]
     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
         match context.state() {
             Endpoint::Echo => {

@@ -24,7 +24,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{Parcel, Waker};
 
@@ -33,13 +33,13 @@ pub trait Driver {
     /// Asks for an operation; see [`Op`] for what each one does.
     fn submit(&mut self, op: Op<'_>) -> Submitted;
 
-    /// Sleeps until something completed, the waker was rung, or `timeout` has passed.
+    /// Sleeps until something completed, the waker was rung, or `timeout` has come.
     ///
     /// Returns at once while completions are still to be reaped, and may return early.
     ///
     /// # Errors
     /// When the kernel refuses to wait: a fault of ours or of the host, not of a peer.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    fn wait(&mut self, timeout: Timeout) -> io::Result<()>;
 
     /// Takes the next completion of this turn; `None` ends the turn.
     fn reap(&mut self) -> Option<Completion<'_>>;
@@ -49,6 +49,20 @@ pub trait Driver {
 
     /// A handle by which any thread can end a `wait` of this driver.
     fn waker(&self) -> Waker;
+}
+
+/// How long a wait may last.
+///
+/// A moment, not a span: whoever waits for the same moment again, as a shard does turn after
+/// turn, costs its driver no second timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timeout {
+    /// Not at all: what has completed already is taken.
+    Now,
+    /// Until this moment of [`Driver::now`]'s clock.
+    At(Instant),
+    /// As long as nothing happens.
+    Never,
 }
 
 /// The number by which a driver and its caller know one peer. The caller chooses it; small,

@@ -30,12 +30,14 @@ use rustix::net::{RecvFlags, recv};
 
 use crate::driver::Handle;
 use crate::waker::Ring;
-use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Waker};
+use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Timeout, Waker};
 
 mod accept;
+mod alarm;
 mod link;
 mod send;
 
+use alarm::Alarm;
 use link::{Entry, Flags};
 
 /// One scratch for each driver, so that a quiet connection holds no buffer.
@@ -56,11 +58,14 @@ const ENDING: EventFlags = EventFlags::RDHUP
 const TOKEN_LISTENER: u64 = u64::MAX;
 /// The event of the doorbell.
 const TOKEN_WAKER: u64 = u64::MAX - 1;
+/// The event of the alarm.
+const TOKEN_ALARM: u64 = u64::MAX - 2;
 
 /// A [`Driver`] on epoll.
 pub struct EpollDriver {
     epoll: OwnedFd,
     bell: Arc<Bell>,
+    alarm: Alarm,
     listener: Option<Listener>,
     /// Accept in this turn: so many more.
     accepts_left: usize,
@@ -104,9 +109,11 @@ impl EpollDriver {
     pub fn new(listener: Option<Listener>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: each ring is an edge, so the counter never has to be read.
+        // Edge-triggered: each ring is an edge, so no counter ever has to be read.
         let edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &bell, EventData::new_u64(TOKEN_WAKER), edge)?;
+        let alarm = Alarm::new()?;
+        epoll::add(&epoll, &alarm.fd, EventData::new_u64(TOKEN_ALARM), edge)?;
         if let Some(listener) = &listener {
             let data = EventData::new_u64(TOKEN_LISTENER);
             epoll::add(&epoll, &listener.fd, data, EventFlags::empty())?;
@@ -114,6 +121,7 @@ impl EpollDriver {
         Ok(Self {
             epoll,
             bell: Arc::new(Bell(bell)),
+            alarm,
             listener,
             accepts_left: 0,
             entries: Vec::new(),
@@ -237,6 +245,38 @@ impl EpollDriver {
             .retain(|completion| link::socket_of(completion) != Some(socket));
     }
 
+    /// Whatever is not a send.
+    #[inline(never)]
+    fn submit_other(&mut self, op: Op<'_>) -> Submitted {
+        match op {
+            Op::Listen => self.listen(true),
+            Op::Deafen => self.deafen(),
+            Op::Open { socket, peer } => match peer.handle {
+                Handle::Fd(fd) => self.arm(socket, fd, Flags::empty()),
+                Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
+            },
+            Op::Connect { socket, to, from } => {
+                self.connect(socket, to, from);
+                return Submitted::Pending;
+            }
+            Op::Send { .. } => unreachable!("it is never given to this"),
+            Op::ReceiveInto {
+                socket,
+                buffer,
+                size,
+            } => {
+                self.receive_into(socket, buffer, size);
+                return Submitted::Pending;
+            }
+            Op::Pause { socket } => self.entry(socket).flags.insert(Flags::PAUSED),
+            Op::Resume { socket } => self.resume(socket),
+            Op::Shutdown { socket } => self.entry(socket).shutdown(),
+            Op::Close { socket, reset } => self.close(socket, reset),
+        }
+        Submitted::Done
+    }
+
+    #[inline]
     fn step(&mut self) -> Option<Step> {
         if let Some(completion) = self.known.pop_front() {
             return Some(Step::Other(completion));
@@ -245,6 +285,7 @@ impl EpollDriver {
             let flags = event.flags;
             match event.data.u64() {
                 TOKEN_WAKER => {}
+                TOKEN_ALARM => self.alarm.rang(),
                 TOKEN_LISTENER => {
                     if let Some(completion) = self.accept() {
                         return Some(Step::Other(completion));
@@ -252,6 +293,25 @@ impl EpollDriver {
                 }
                 token => {
                     let socket = Socket(u32::try_from(token).expect("sockets have 32 bits"));
+                    if let Some(fd) = self.entries[socket.0 as usize].plain()
+                        && flags.contains(EventFlags::IN)
+                        && !flags.intersects(ENDING)
+                    {
+                        // The usual case, which is no more than a special one of the general.
+                        self.event_index += 1;
+                        let received = receive(fd, &mut self.scratch);
+                        if let Ok(size) = received
+                            && size > 0
+                            && size < self.scratch.len()
+                        {
+                            return Some(Step::Received(socket, size));
+                        }
+                        let full = received == Ok(self.scratch.len());
+                        if let Some(step) = self.received(socket, received, full) {
+                            return Some(step);
+                        }
+                        continue;
+                    }
                     if flags.contains(EventFlags::OUT) && self.entry(socket).awaits_room() {
                         // The rest of the event is looked at in the next step.
                         self.events[self.event_index].flags = flags - EventFlags::OUT;
@@ -290,6 +350,7 @@ impl EpollDriver {
         None
     }
 
+    #[inline(never)]
     fn on_readable(&mut self, socket: Socket, event: EventFlags) -> Option<Step> {
         let entry = self.entries.get_mut(socket.0 as usize)?;
         if !entry.flags.may_receive() {
@@ -319,12 +380,13 @@ impl EpollDriver {
                 other @ Step::Other(_) => Some(other),
             };
         }
-        let outcome = retry(|| recv(fd, &mut *self.scratch, RecvFlags::empty()).map(|(n, _)| n));
+        let outcome = receive(fd, &mut self.scratch);
         let full = outcome == Ok(self.scratch.len());
         self.received(socket, outcome, full)
     }
 
     /// What a `recv` means, and whether there must be another one.
+    #[inline(never)]
     fn received(
         &mut self,
         socket: Socket,
@@ -366,6 +428,11 @@ impl EpollDriver {
     }
 }
 
+#[inline]
+fn receive(fd: &OwnedFd, scratch: &mut [u8]) -> Result<usize, Errno> {
+    retry(|| recv(fd, &mut *scratch, RecvFlags::empty()).map(|(n, _)| n))
+}
+
 fn receive_behind(fd: &OwnedFd, buffer: &mut Vec<u8>, size: usize) -> Result<usize, Errno> {
     // The spare capacity may be larger than what was asked for.
     if buffer.capacity() - buffer.len() == size {
@@ -378,6 +445,7 @@ fn receive_behind(fd: &OwnedFd, buffer: &mut Vec<u8>, size: usize) -> Result<usi
     outcome
 }
 
+#[inline]
 fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {
@@ -388,48 +456,31 @@ fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
 }
 
 impl Driver for EpollDriver {
+    #[inline]
     fn submit(&mut self, op: Op<'_>) -> Submitted {
         match op {
-            Op::Listen => self.listen(true),
-            Op::Deafen => self.deafen(),
-            Op::Open { socket, peer } => match peer.handle {
-                Handle::Fd(fd) => self.arm(socket, fd, Flags::empty()),
-                Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
-            },
-            Op::Connect { socket, to, from } => {
-                self.connect(socket, to, from);
-                return Submitted::Pending;
-            }
-            Op::Send { socket, pieces } => return self.send(socket, pieces),
-            Op::ReceiveInto {
-                socket,
-                buffer,
-                size,
-            } => {
-                self.receive_into(socket, buffer, size);
-                return Submitted::Pending;
-            }
-            Op::Pause { socket } => self.entry(socket).flags.insert(Flags::PAUSED),
-            Op::Resume { socket } => self.resume(socket),
-            Op::Shutdown { socket } => self.entry(socket).shutdown(),
-            Op::Close { socket, reset } => self.close(socket, reset),
+            Op::Send { socket, pieces } => self.send(socket, pieces),
+            other => self.submit_other(other),
         }
-        Submitted::Done
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Timeout) -> io::Result<()> {
         if self.event_index < self.events.len() || self.again_left > 0 {
             // The rest of the turn is still to be reaped, and its edges do not come again.
             return Ok(());
         }
         let busy = !self.known.is_empty() || !self.again.is_empty();
-        let timeout = if busy { Some(Duration::ZERO) } else { timeout };
-        let timeout = timeout.map(|t| {
-            Timespec::try_from(t).unwrap_or(Timespec {
-                tv_sec: i64::MAX,
-                tv_nsec: 0,
-            })
-        });
+        let timeout = match timeout {
+            _ if busy => Some(Timespec::default()),
+            Timeout::Now => Some(Timespec::default()),
+            Timeout::At(at) if self.alarm.is_set(at) => None,
+            // What is too long for a timespec is too long for everybody.
+            Timeout::At(at) => {
+                let rest = self.alarm.set(at, self.now());
+                rest.and_then(|rest| Timespec::try_from(rest).ok())
+            }
+            Timeout::Never => None,
+        };
         self.events.clear();
         self.event_index = 0;
         self.accepts_left = ACCEPTS_MAX;
@@ -444,6 +495,7 @@ impl Driver for EpollDriver {
         }
     }
 
+    #[inline]
     fn reap(&mut self) -> Option<Completion<'_>> {
         Some(match self.step()? {
             Step::Received(socket, size) => Completion::Received {

@@ -13,7 +13,7 @@ pub mod parcel;
 pub mod sim;
 pub mod waker;
 
-pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted};
+pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout};
 pub use listener::Listener;
 pub use parcel::Parcel;
 pub use waker::Waker;

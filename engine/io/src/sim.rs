@@ -57,13 +57,13 @@ use wire::{EndId, Inbox, Owner};
 ///
 /// ```
 /// use tidegate_io::sim::World;
-/// use tidegate_io::{Driver, Op};
+/// use tidegate_io::{Driver, Op, Timeout};
 ///
 /// let world = World::new(1);
 /// let mut driver = world.driver();
 /// let _ = driver.submit(Op::Listen);
 /// let client = world.connect().expect("a driver listens");
-/// driver.wait(None)?;
+/// driver.wait(Timeout::Never)?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone)]

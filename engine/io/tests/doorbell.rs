@@ -4,8 +4,8 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use tidegate_io::Driver;
 use tidegate_io::epoll::EpollDriver;
+use tidegate_io::{Driver, Timeout};
 
 /// Far longer than a ring needs.
 const LONG: Duration = Duration::from_secs(20);
@@ -27,7 +27,7 @@ fn a_ring_from_another_thread_ends_the_wait() {
     for round in 0..ROUNDS {
         barrier.wait();
         let start = driver.now();
-        driver.wait(Some(LONG)).unwrap();
+        driver.wait(Timeout::At(driver.now() + LONG)).unwrap();
         assert!(
             driver.now().duration_since(start) < LONG,
             "round {round} lost its ring"

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_io::epoll::EpollDriver;
-use tidegate_io::{Completion, Driver, Listener, Op, Peer};
+use tidegate_io::{Completion, Driver, Listener, Op, Peer, Timeout};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -18,7 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn next_accept(driver: &mut EpollDriver) -> Option<Peer> {
     let start = driver.now();
     while driver.now().duration_since(start) < PATIENCE {
-        driver.wait(Some(Duration::from_millis(10))).unwrap();
+        driver
+            .wait(Timeout::At(driver.now() + Duration::from_millis(10)))
+            .unwrap();
         let mut outcome = None;
         while let Some(completion) = driver.reap() {
             assert!(outcome.is_none(), "there is one peer");
@@ -64,7 +66,7 @@ fn accepting_stops_when_the_table_is_full_and_goes_on_when_asked() {
     // The peer still waits, but nobody is told of it.
     let start = driver.now();
     let timeout = Duration::from_millis(30);
-    driver.wait(Some(timeout)).unwrap();
+    driver.wait(Timeout::At(driver.now() + timeout)).unwrap();
     assert!(driver.reap().is_none());
     assert!(driver.now().duration_since(start) >= timeout, "it spins");
     // Asked again too early, it is refused again.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tidegate_io::sim::{Client, Faults, SimDriver, World};
-use tidegate_io::{Completion, Driver, Op, Parcel, Peer, Piece, Socket, Submitted};
+use tidegate_io::{Completion, Driver, Op, Parcel, Peer, Piece, Socket, Submitted, Timeout};
 
 const TURN: Duration = Duration::from_millis(1);
 
@@ -57,7 +57,9 @@ impl Session {
 
     fn turn(&mut self) {
         let start = self.world.now();
-        self.driver.wait(Some(TURN)).unwrap();
+        self.driver
+            .wait(Timeout::At(self.driver.now() + TURN))
+            .unwrap();
         let mut peers: Vec<Peer> = Vec::new();
         while let Some(completion) = self.driver.reap() {
             // A peer's `Debug` is the whole world's.
@@ -200,7 +202,7 @@ fn the_drivers_of_a_world_each_have_a_listener() {
         let _ = driver.submit(Op::Listen);
         let mut peers = Vec::new();
         for _ in 0..10 {
-            driver.wait(Some(TURN)).unwrap();
+            driver.wait(Timeout::At(driver.now() + TURN)).unwrap();
             while let Some(Completion::Accepted { peer }) = driver.reap() {
                 peers.push(peer);
             }
@@ -223,7 +225,7 @@ fn a_wait_for_which_nothing_can_happen_returns_at_once() {
     let world = World::new(1);
     let mut driver = world.driver();
     let start = world.now();
-    driver.wait(None).unwrap();
+    driver.wait(Timeout::Never).unwrap();
     assert!(world.is_quiet());
     assert!(world.now() - start < TURN);
     driver.waker().wake();
@@ -256,15 +258,15 @@ fn accepting_goes_on_after_a_refusal_when_asked() {
     let mut driver = world.driver();
     let client = world.connect().unwrap();
     let _ = driver.submit(Op::Listen);
-    driver.wait(Some(TURN)).unwrap();
+    driver.wait(Timeout::At(driver.now() + TURN)).unwrap();
     assert!(matches!(driver.reap(), Some(Completion::Refused { .. })));
     world.set_faults(Faults::none());
     for _ in 0..10 {
-        driver.wait(Some(TURN)).unwrap();
+        driver.wait(Timeout::At(driver.now() + TURN)).unwrap();
         assert!(driver.reap().is_none(), "nobody has asked");
     }
     let _ = driver.submit(Op::Listen);
-    driver.wait(Some(TURN)).unwrap();
+    driver.wait(Timeout::At(driver.now() + TURN)).unwrap();
     let Some(Completion::Accepted { peer }) = driver.reap() else {
         panic!("it was not accepted")
     };
@@ -289,7 +291,7 @@ fn connected(faults: Faults) -> (World, SimDriver, Client) {
 fn accepted(driver: &mut SimDriver) -> Peer {
     for _ in 0..100 {
         let _ = driver.submit(Op::Listen);
-        driver.wait(Some(TURN)).unwrap();
+        driver.wait(Timeout::At(driver.now() + TURN)).unwrap();
         if let Some(Completion::Accepted { peer }) = driver.reap() {
             return peer;
         }

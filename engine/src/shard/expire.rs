@@ -7,7 +7,6 @@ use tidegate_proto::CloseCode;
 use tidegate_proto::handshake::Refusal;
 
 use super::{EndReason, Flags, Handler, Op, Shard, Stage};
-use crate::core::WireKind;
 
 /// How many connections one turn of a drain tells, so that it delays nobody for long.
 const DRAIN_STEP: usize = 4096;
@@ -83,11 +82,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Stage::Handshake { .. } => {
                 let refusal =
                     Refusal::new(408, "timeout", "the request head did not arrive in time");
-                let start = self.core.turn.wire.len();
-                refusal.write(&mut self.core.turn.wire);
-                self.core.shared.refuse(refusal.cause());
-                self.core.take_wire(slot, start, WireKind::Other);
-                self.core.finish(slot);
+                self.core.refuse(slot, &refusal);
             }
             Stage::Open(open) if open.closing.is_some() || open.session.close_sent() => {
                 let reason = match open.closing {

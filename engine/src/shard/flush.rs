@@ -1,6 +1,6 @@
 //! Phase 5: one vectored send for each connection; then those that are done are shut.
 
-use tidegate_io::Driver;
+use tidegate_io::{Driver, Piece};
 
 use super::{Flags, Handler, NONE, Op, Shard, Socket, Stage, Submitted};
 use crate::core::Operation;
@@ -9,13 +9,36 @@ use crate::turn::Bytes;
 
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn flush(&mut self) {
-        self.send_all();
+        self.answer();
         self.core.turn.clear();
     }
 
     /// Sends all that is pending: at the end of the turn, and the replies to one read before
     /// more is received.
-    pub(super) fn send_all(&mut self) {
+    #[inline]
+    pub(super) fn answer(&mut self) {
+        if let Some((slot, bytes)) = self.core.turn.only_replies() {
+            let size = bytes.len();
+            let submitted = self.driver.submit(Op::Send {
+                socket: Socket(slot),
+                pieces: &[Piece::Lent(bytes)],
+            });
+            self.core.turn.forget_wire();
+            self.after_send(slot, size, submitted);
+            if !self.core.finishing.is_empty() {
+                self.shut_finished();
+            }
+            self.run_operations();
+        } else if self.core.turn.has_pending() || !self.core.finishing.is_empty() {
+            self.send_all();
+        } else {
+            self.core.turn.replied = NONE;
+        }
+    }
+
+    #[inline(never)]
+    fn send_all(&mut self) {
+        self.core.claim_replies();
         for pending in 0..self.core.turn.pending_count() {
             self.send_pending(pending);
         }
@@ -31,8 +54,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             return;
         }
         let slot = pending.slot;
-        let connection = &mut self.core.connections[slot as usize];
-        self.core.counted.bytes_out += u64::from(pending.byte_count);
         let socket = Socket(slot);
         let turn = &self.core.turn;
         let submitted = match turn.only_piece(pending) {
@@ -45,7 +66,27 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 pieces: &turn.pieces(pending),
             }),
         };
+        let connection = &mut self.core.connections[slot as usize];
         self.core.turn.cancel(&mut connection.pending);
+        self.after_send(slot, pending.byte_count as usize, submitted);
+    }
+
+    /// The driver has taken a batch of this size.
+    #[inline]
+    fn after_send(&mut self, slot: u32, size: usize, submitted: Submitted) {
+        self.core.counted.bytes_out += size as u64;
+        let paused = self.core.connections[slot as usize]
+            .flags
+            .has(Flags::PAUSED);
+        if submitted == Submitted::Pending || paused {
+            self.keep_pace(slot, size, submitted);
+        }
+    }
+
+    /// Receives from this peer no faster than it takes what it is sent.
+    #[inline(never)]
+    fn keep_pace(&mut self, slot: u32, size: usize, submitted: Submitted) {
+        let connection = &mut self.core.connections[slot as usize];
         match submitted {
             Submitted::Done => {
                 if connection.flags.has(Flags::PAUSED) {
@@ -55,7 +96,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             }
             Submitted::Pending => {
                 connection.flags.set(Flags::SENDING);
-                let size = pending.byte_count as usize;
                 let outbox = self.core.outboxes.insert(Outbox::behind(size));
                 connection.outbox = u32::try_from(outbox).expect("no more than connections");
                 let full = size > self.core.limits.outbox_pause_size;

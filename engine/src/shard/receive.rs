@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tidegate_io::{Completion, Driver};
 use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_request, upgrade};
-use tidegate_proto::{CloseCode, DeflatedMessage, Event, Input, Session, Settings, Violation};
+use tidegate_proto::{
+    CloseCode, DeflatedMessage, Event, Input, Message, ReceivedMessage, Session, Settings,
+    Violation,
+};
 
 use super::{Context, EndReason, Flags, Handler, Shard, Stage};
 use crate::compression::Agreed;
@@ -28,22 +31,29 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 core: &mut self.core,
                 handler: &mut self.handler,
             };
-            match half.take(completion) {
-                Next::Nothing => {}
-                Next::Ended(slot) => self.on_ended(slot),
-                Next::Sent(slot) => self.on_sent(slot),
-                Next::Gone(slot) => self.abandon(slot, EndReason::Reset, false),
-                Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
-                Next::End(slot, reason, code) => {
-                    self.end(slot, reason, code);
-                    self.core.finish(slot);
-                }
+            let next = half.take(completion);
+            if !matches!(next, Next::Nothing) {
+                self.go_on(next);
             }
             self.run_operations();
             // What has just been touched, here and in the kernel, is still in the nearest
             // cache: the replies to one read are sent before the next is received.
-            if self.core.turn.pending_count() > 0 {
-                self.send_all();
+            self.answer();
+        }
+    }
+
+    /// What could not be done while the driver's bytes were lent.
+    #[inline(never)]
+    fn go_on(&mut self, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Ended(slot) => self.on_ended(slot),
+            Next::Sent(slot) => self.on_sent(slot),
+            Next::Gone(slot) => self.abandon(slot, EndReason::Reset, false),
+            Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
+            Next::End(slot, reason, code) => {
+                self.end(slot, reason, code);
+                self.core.finish(slot);
             }
         }
     }
@@ -82,9 +92,18 @@ struct Half<'a, H: Handler> {
 }
 
 impl<H: Handler> Half<'_, H> {
+    #[inline]
     fn take(&mut self, completion: Completion<'_>) -> Next {
         match completion {
-            Completion::Received { socket, bytes } => return self.on_bytes(socket.0, bytes),
+            Completion::Received { socket, bytes } => self.on_bytes(socket.0, bytes),
+            other => self.take_other(other),
+        }
+    }
+
+    #[inline(never)]
+    fn take_other(&mut self, completion: Completion<'_>) -> Next {
+        match completion {
+            Completion::Received { .. } => unreachable!("it is never given to this"),
             Completion::Filled { socket, buffer } => return self.on_filled(socket.0, buffer),
             Completion::Sent { socket } => return Next::Sent(socket.0),
             Completion::Accepted { peer } => {
@@ -105,6 +124,7 @@ impl<H: Handler> Half<'_, H> {
         Next::Nothing
     }
 
+    #[inline]
     fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.counted.bytes_in += bytes.len() as u64;
         match &mut self.core.connection(slot).stage {
@@ -119,24 +139,42 @@ impl<H: Handler> Half<'_, H> {
 
     /// Bytes of an open WebSocket.
     fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+        self.core.reply_to(slot);
         let mut input = Input::new(bytes);
         while !input.is_empty() {
             let start = self.core.turn.wire.len();
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
             };
-            let event = open.session.receive(&mut input, &mut self.core.turn.wire);
-            match self.on_event(slot, start, event) {
-                None => {}
-                Some(Next::Nothing) => break,
-                Some(next) => return next,
+            match open.session.receive(&mut input, &mut self.core.turn.wire) {
+                Ok(Some(Event::Message(ReceivedMessage::Lent(message)))) => {
+                    self.on_message(slot, message);
+                }
+                event => match self.on_event(slot, start, event) {
+                    None => {}
+                    Some(Next::Nothing) => break,
+                    Some(next) => return next,
+                },
             }
         }
-        self.after_frames(slot);
+        let connection = &self.core.connections[slot as usize];
+        if let Stage::Open(open) = &connection.stage
+            && (open.session.message_open() || connection.flags.has(Flags::BUSY))
+        {
+            self.after_frames(slot);
+        }
         Next::Nothing
     }
 
+    #[inline]
+    fn on_message(&mut self, slot: u32, message: Message<'_>) {
+        self.core.counted.messages_in += 1;
+        let mut context = Context::new(self.core, slot);
+        self.handler.on_message(&mut context, message);
+    }
+
     /// `None`: there may be more events.
+    #[inline(never)]
     fn on_event(
         &mut self,
         slot: u32,
@@ -145,24 +183,22 @@ impl<H: Handler> Half<'_, H> {
     ) -> Option<Next> {
         match event {
             Ok(Some(Event::Message(message))) => {
-                self.core.counted.messages_in += 1;
-                let mut context = Context::new(self.core, slot);
-                self.handler.on_message(&mut context, message.message());
+                self.on_message(slot, message.message());
                 None
             }
             Ok(Some(Event::Deflated(message))) => self.on_deflated(slot, start, &message),
             Ok(Some(Event::Ping(_))) => {
-                self.core.take_wire(slot, start, WireKind::Pong);
+                self.core.hold_back(slot, start, WireKind::Pong);
                 None
             }
             Ok(Some(Event::Pong(_))) => None,
             Ok(Some(Event::Close { code, .. })) => {
-                self.core.take_wire(slot, start, WireKind::Other);
+                self.core.hold_back(slot, start, WireKind::Other);
                 Some(Next::End(slot, EndReason::ClosedByPeer, code))
             }
             Ok(None) => Some(Next::Nothing),
             Err(violation) => {
-                self.core.take_wire(slot, start, WireKind::Other);
+                self.core.hold_back(slot, start, WireKind::Other);
                 let code = violation.code();
                 Some(Next::End(slot, reason_of(&violation), Some(code)))
             }
@@ -188,14 +224,12 @@ impl<H: Handler> Half<'_, H> {
         let inflated = compressor.inflate(agreed, kind, bytes, size_max, &mut buffer);
         let next = match inflated {
             Ok(message) => {
-                self.core.counted.messages_in += 1;
-                let mut context = Context::new(self.core, slot);
-                self.handler.on_message(&mut context, message);
+                self.on_message(slot, message);
                 None
             }
             Err(violation) => {
                 open.session.fail_with(violation, &mut self.core.turn.wire);
-                self.core.take_wire(slot, start, WireKind::Other);
+                self.core.hold_back(slot, start, WireKind::Other);
                 let code = violation.code();
                 Some(Next::End(slot, reason_of(&violation), Some(code)))
             }
@@ -205,6 +239,7 @@ impl<H: Handler> Half<'_, H> {
     }
 
     /// The chunk is used up: is a message left open, and does too much wait to be sent?
+    #[inline(never)]
     fn after_frames(&mut self, slot: u32) {
         let connection = &mut self.core.connections[slot as usize];
         let Stage::Open(open) = &mut connection.stage else {
@@ -245,6 +280,7 @@ impl<H: Handler> Half<'_, H> {
     }
 
     fn on_filled(&mut self, slot: u32, buffer: Vec<u8>) -> Next {
+        self.core.reply_to(slot);
         let start = self.core.turn.wire.len();
         let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
             return Next::Nothing;
@@ -260,6 +296,7 @@ impl<H: Handler> Half<'_, H> {
     }
 
     /// More of the request head; `head` is what came before.
+    #[inline(never)]
     fn on_head(&mut self, slot: u32, mut head: Vec<u8>, bytes: &mut [u8]) -> Next {
         let limits = self.core.limits.head;
         if head.is_empty() {
@@ -335,9 +372,8 @@ impl<H: Handler> Half<'_, H> {
         }
         let header = ("Sec-WebSocket-Extensions", extension.as_str());
         let headers: &[_] = if agreed.is_some() { &[header] } else { &[] };
-        let start = self.core.turn.wire.len();
+        self.core.reply_to(slot);
         accepted.write_response(protocol, headers, &mut self.core.turn.wire);
-        self.core.take_wire(slot, start, WireKind::Other);
         let message_size_max = wanted.message_size_max;
         let message_size_max = message_size_max.unwrap_or(self.core.limits.message_size_max);
         let session = Session::server(Settings { message_size_max });
@@ -373,7 +409,6 @@ impl<H: Handler> Half<'_, H> {
     }
 
     fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {
-        let start = self.core.turn.wire.len();
         let headers: Vec<(&str, &str)> = reply
             .headers
             .iter()
@@ -385,17 +420,13 @@ impl<H: Handler> Half<'_, H> {
             headers: &headers,
             body: &reply.body,
         };
+        self.core.reply_to(slot);
         response.write(head_only, &mut self.core.turn.wire);
-        self.core.take_wire(slot, start, WireKind::Other);
         self.core.finish(slot);
     }
 
     fn refuse(&mut self, slot: u32, refusal: &Refusal) {
-        let start = self.core.turn.wire.len();
-        refusal.write(&mut self.core.turn.wire);
-        self.core.shared.refuse(refusal.cause());
-        self.core.take_wire(slot, start, WireKind::Other);
-        self.core.finish(slot);
+        self.core.refuse(slot, refusal);
     }
 }
 

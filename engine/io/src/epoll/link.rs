@@ -90,6 +90,13 @@ impl Entry {
         }
     }
 
+    /// The descriptor, if nothing but receiving and sending at once is going on.
+    #[inline]
+    pub(super) fn plain(&self) -> Option<&OwnedFd> {
+        let plain = self.flags == Flags::empty() && self.extra.is_none();
+        self.fd.as_ref().filter(|_| plain)
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.fd.is_some()
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
@@ -65,7 +66,24 @@ impl Unsent {
 }
 
 impl EpollDriver {
+    #[inline]
     pub(super) fn send(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
+        // One piece that the kernel takes at once, to a peer with nothing under way.
+        if let [piece] = pieces
+            && let Some(fd) = self.entries[socket.0 as usize].plain()
+        {
+            let bytes = piece.bytes();
+            let outcome = send_bytes(fd, bytes);
+            if outcome == Ok(bytes.len()) {
+                return Submitted::Done;
+            }
+            return self.sent(socket, pieces, outcome);
+        }
+        self.send_pieces(socket, pieces)
+    }
+
+    #[inline(never)]
+    fn send_pieces(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
         let entry = &mut self.entries[socket.0 as usize];
         assert!(
             entry.extra.as_ref().is_none_or(|e| e.unsent.is_empty()),
@@ -83,28 +101,37 @@ impl EpollDriver {
         loop {
             let some = &rest[..rest.len().min(SLICES_MAX)];
             let size: usize = some.iter().map(|piece| piece.bytes().len()).sum();
-            match send_pieces(fd, some) {
-                Ok(sent) if sent == size => {
-                    rest = &rest[some.len()..];
-                    if rest.is_empty() {
-                        return Submitted::Done;
-                    }
-                }
-                // Less than all: the kernel's buffer is full, and an edge will tell of room.
-                Ok(sent) => {
-                    entry.extra_mut().unsent.keep(rest, sent);
-                    return Submitted::Pending;
-                }
-                Err(Errno::AGAIN) => {
-                    entry.extra_mut().unsent.keep(rest, 0);
-                    return Submitted::Pending;
-                }
-                Err(error) => {
-                    self.lose(socket, error);
-                    return Submitted::Pending;
-                }
+            let outcome = send_some(fd, some);
+            if outcome != Ok(size) {
+                return self.sent(socket, rest, outcome);
+            }
+            rest = &rest[some.len()..];
+            if rest.is_empty() {
+                return Submitted::Done;
             }
         }
+    }
+
+    /// The kernel did not take all of `pieces`: the rest is kept.
+    #[inline(never)]
+    fn sent(
+        &mut self,
+        socket: Socket,
+        pieces: &[Piece<'_>],
+        outcome: Result<usize, Errno>,
+    ) -> Submitted {
+        let sent = match outcome {
+            // Its buffer is full, and an edge will tell of room.
+            Ok(sent) => sent,
+            Err(Errno::AGAIN) => 0,
+            Err(error) => {
+                self.lose(socket, error);
+                return Submitted::Pending;
+            }
+        };
+        let extra = self.entry(socket).extra_mut();
+        extra.unsent.keep(pieces, sent);
+        Submitted::Pending
     }
 
     /// There is room again, or the connect has ended.
@@ -158,9 +185,14 @@ impl EpollDriver {
     }
 }
 
-fn send_pieces(fd: &std::os::fd::OwnedFd, pieces: &[Piece<'_>]) -> Result<usize, Errno> {
+#[inline]
+fn send_bytes(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    retry(|| send(fd, bytes, SendFlags::NOSIGNAL))
+}
+
+fn send_some(fd: &OwnedFd, pieces: &[Piece<'_>]) -> Result<usize, Errno> {
     if let [piece] = pieces {
-        return retry(|| send(fd, piece.bytes(), SendFlags::NOSIGNAL));
+        return send_bytes(fd, piece.bytes());
     }
     let mut slices = [IoSlice::new(&[]); SLICES_MAX];
     for (slice, piece) in slices.iter_mut().zip(pieces) {
@@ -169,7 +201,7 @@ fn send_pieces(fd: &std::os::fd::OwnedFd, pieces: &[Piece<'_>]) -> Result<usize,
     send_slices(fd, &slices[..pieces.len()])
 }
 
-fn send_slices(fd: &std::os::fd::OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
+fn send_slices(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
     let mut control = SendAncillaryBuffer::default();
     retry(|| sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL))
 }

@@ -9,7 +9,7 @@ use super::network::Network;
 use super::wire::{EndId, Owner};
 use super::{Link, World};
 use crate::driver::Handle;
-use crate::{Completion, Driver, Op, Parcel, Peer, Piece, Socket, Submitted, Waker};
+use crate::{Completion, Driver, Op, Parcel, Peer, Piece, Socket, Submitted, Timeout, Waker};
 
 /// The most that one receive yields, as on a real kernel.
 const SCRATCH_SIZE: usize = 64 * 1024;
@@ -90,8 +90,13 @@ impl Driver for SimDriver {
         Submitted::Done
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Timeout) -> io::Result<()> {
         self.scratch.clear();
+        let timeout = match timeout {
+            Timeout::Now => Some(Duration::ZERO),
+            Timeout::At(moment) => Some(moment.saturating_duration_since(self.now())),
+            Timeout::Never => None,
+        };
         self.world.network().wait(self.index, timeout);
         Ok(())
     }

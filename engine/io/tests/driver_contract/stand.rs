@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidegate_io::{Completion, Driver, Op, Peer, Piece, Socket, Submitted};
+use tidegate_io::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout};
 
 use crate::rig::{Remote, Rig};
 
@@ -257,7 +257,9 @@ impl<R: Rig> Stand<R> {
             remote.poll();
         }
         self.received.clear();
-        self.driver.wait(Some(timeout)).unwrap();
+        self.driver
+            .wait(Timeout::At(self.driver.now() + timeout))
+            .unwrap();
     }
 
     /// Reaps one completion; false at the end of the turn.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tidegate_io::{Driver, Op, Piece, Socket, Submitted};
+use tidegate_io::{Driver, Op, Piece, Socket, Submitted, Timeout};
 
 use crate::bytes::assert_arrives;
 use crate::rig::{Remote, Rig};
@@ -183,13 +183,42 @@ pub(crate) fn a_wait_keeps_its_timeout<R: Rig>(rig: R) {
     for millis in [0, 1, 50] {
         let timeout = Duration::from_millis(millis);
         let start = stand.driver.now();
-        stand.driver.wait(Some(timeout)).unwrap();
+        stand
+            .driver
+            .wait(Timeout::At(stand.driver.now() + timeout))
+            .unwrap();
         let waited = stand.driver.now().duration_since(start);
         assert!(stand.driver.reap().is_none());
         assert!(waited >= timeout, "{waited:?} is less than {timeout:?}");
         assert!(
             waited < timeout + LONG,
             "{waited:?} is more than {timeout:?}"
+        );
+    }
+    stand.finish();
+}
+
+/// A timer that stands already is not set again, and one that stands wrong is.
+pub(crate) fn a_wait_goes_on_to_its_moment<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    stand.settle();
+    for (first, second) in [(60, 60), (60, 120), (120, 60), (60, 5)] {
+        let start = stand.driver.now();
+        let [first, second] = [first, second].map(|millis| start + Duration::from_millis(millis));
+        stand.driver.waker().wake();
+        stand.driver.wait(Timeout::At(first)).unwrap();
+        assert!(stand.driver.reap().is_none());
+        assert!(stand.driver.now() < first, "the ring did not end the wait");
+        stand.driver.wait(Timeout::At(second)).unwrap();
+        assert!(stand.driver.reap().is_none());
+        assert!(stand.driver.now() >= second, "the wait has ended early");
+        assert!(stand.driver.now() < second + LONG, "the wait did not end");
+        // A moment that has passed is not waited for.
+        stand.driver.wait(Timeout::At(second)).unwrap();
+        assert!(stand.driver.reap().is_none());
+        assert!(
+            stand.driver.now() < second + LONG,
+            "the past was waited for"
         );
     }
     stand.finish();
@@ -203,14 +232,20 @@ pub(crate) fn a_ring_before_the_wait_ends_it<R: Rig>(rig: R) {
         let ring = move || (0..rings).for_each(|_| waker.wake());
         std::thread::spawn(ring).join().unwrap();
         let start = stand.driver.now();
-        stand.driver.wait(Some(LONG)).unwrap();
+        stand
+            .driver
+            .wait(Timeout::At(stand.driver.now() + LONG))
+            .unwrap();
         assert!(stand.driver.reap().is_none());
         assert!(stand.driver.now().duration_since(start) < LONG);
     }
     // Rings do not add up: nothing is left of the five.
     let start = stand.driver.now();
     let timeout = Duration::from_millis(20);
-    stand.driver.wait(Some(timeout)).unwrap();
+    stand
+        .driver
+        .wait(Timeout::At(stand.driver.now() + timeout))
+        .unwrap();
     assert!(stand.driver.now().duration_since(start) >= timeout);
     stand.finish();
 }
