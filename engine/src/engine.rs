@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore};
-use tidegate_io::{Driver, Listener};
+use tidegate_io::{Doorbell, Driver, Reservation, files};
 use tidegate_proto::Message;
 
 use crate::compression::{Budget, Compressor};
@@ -18,7 +19,7 @@ use crate::counters::Shared;
 use crate::id::SHARD_COUNT_MAX;
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::shard::{Parts, Shard};
-use crate::{Busy, Handler, Settings, Snapshot};
+use crate::{Busy, Descriptors, Handler, Settings, Snapshot};
 
 /// A shard that is alive takes a letter within this; it is never waited for by a shard.
 const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -128,15 +129,24 @@ impl Engine {
             count <= SHARD_COUNT_MAX,
             "{count} shards are more than {SHARD_COUNT_MAX}"
         );
-        let listeners =
-            Listener::bind_all(settings.listen, count, settings.share_port).map_err(|source| {
+        let reservation =
+            Reservation::new(settings.listen, settings.share_port).map_err(|source| {
                 StartError::Listen {
                     address: settings.listen,
                     source,
                 }
             })?;
-        let address = listeners.first().map_or(settings.listen, Listener::address);
-        start_shards(&settings, &cores, listeners, address, Arc::new(make))
+        let bells: io::Result<Vec<_>> = (0..count).map(|_| Doorbell::new()).collect();
+        bells
+            .and_then(|bells| {
+                start_shards(
+                    &settings,
+                    &cores,
+                    &Arc::new(reservation),
+                    bells.into(),
+                    Arc::new(make),
+                )
+            })
             .map_err(|source| StartError::Start { source })
     }
 
@@ -186,7 +196,9 @@ struct Started<N> {
 /// What a shard's thread is given.
 struct Start<H: Handler> {
     index: usize,
-    listener: Listener,
+    reservation: Arc<Reservation>,
+    /// Of all shards: each of them rings the others'.
+    bells: Arc<[Doorbell]>,
     settings: Settings,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
     shared: Arc<Shared>,
@@ -211,7 +223,8 @@ impl<N> Drop for Fuse<N> {
 fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
     let Start {
         index,
-        listener,
+        reservation,
+        bells,
         settings,
         make,
         shared,
@@ -220,7 +233,14 @@ fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
         addresses,
     } = start;
     let limits = settings.limits;
-    let mut driver = EpollDriver::new(Some(listener))?;
+    if settings.descriptors == Descriptors::PerShard {
+        let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
+        files::own_table(&kept)?;
+    }
+    let listener = reservation.listener()?;
+    // Its socket belongs to the thread that made it.
+    drop(reservation);
+    let mut driver = EpollDriver::with_bell(Some(listener), bells[index].clone())?;
     driver.reserve(limits.connections_expected);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
@@ -257,18 +277,18 @@ fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
 fn start_shards<H: Handler>(
     settings: &Settings,
     cores: &[ProcessorCore],
-    listeners: Vec<Listener>,
-    address: SocketAddr,
+    reservation: &Arc<Reservation>,
+    bells: Arc<[Doorbell]>,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
 ) -> io::Result<Engine> {
-    let count = listeners.len();
+    let count = bells.len();
     let counters: Vec<Arc<Shared>> = (0..count).map(|_| Arc::default()).collect();
     let budget = Arc::new(Budget::new(settings.compression));
     let (started, all_started) = bounded::<Started<H::Note>>(count);
     let mut threads = Vec::with_capacity(count);
     let mut go = Vec::with_capacity(count);
     let mut shards = Vec::with_capacity(count);
-    for (index, listener) in listeners.into_iter().enumerate() {
+    for (index, counters) in counters.iter().enumerate() {
         let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
         shards.push(ShardInfo {
             index,
@@ -278,10 +298,11 @@ fn start_shards<H: Handler>(
         let (go_on, addresses) = bounded(1);
         go.push(go_on);
         let (settings, make) = (settings.clone(), Arc::clone(&make));
-        let (started, shared) = (started.clone(), Arc::clone(&counters[index]));
+        let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
-            listener,
+            reservation: Arc::clone(reservation),
+            bells: Arc::clone(&bells),
             settings,
             make,
             shared,
@@ -318,7 +339,7 @@ fn start_shards<H: Handler>(
         budget,
     };
     Ok(Engine {
-        address,
+        address: reservation.address(),
         shards,
         threads,
         handle,

@@ -16,10 +16,27 @@ pub struct Settings {
     pub share_port: bool,
     /// How many shards; 0, the default, means one for each core.
     pub shards: usize,
+    /// Whose descriptors the shards use. Default [`Descriptors::Shared`].
+    pub descriptors: Descriptors,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
     /// The maxima and the deadlines.
     pub limits: Limits,
+}
+
+/// Whose table of descriptors a shard uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Descriptors {
+    /// The one of the process.
+    #[default]
+    Shared,
+    /// One of its own, so that the limit of open files holds for each shard alone, and the
+    /// kernel finds a descriptor without counting who uses it (see
+    /// [`tidegate_io::files::own_table`]).
+    ///
+    /// Only the standard streams are there: a handler must not use a file or socket that was
+    /// opened on another thread, nor hand out one that it has opened.
+    PerShard,
 }
 
 impl Default for Settings {
@@ -28,6 +45,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             share_port: false,
             shards: 0,
+            descriptors: Descriptors::default(),
             compression: Compression::default(),
             limits: Limits::default(),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_engine::Compression;
+use tidegate_engine::{Compression, Descriptors};
 
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
@@ -94,6 +94,11 @@ struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = parse_shards)]
     shards: Option<usize>,
 
+    /// What the limit of open files holds for: the whole process, or each shard alone, which
+    /// then has a table of descriptors of its own (most tools see that of the process only)
+    #[arg(long, value_enum, value_name = "SCOPE", default_value = "process")]
+    descriptors: Table,
+
     /// The largest message; a larger one closes its connection with 1009
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_message_size)]
     max_message: usize,
@@ -136,6 +141,22 @@ pub(crate) enum Command {
     Print(String),
 }
 
+/// Whose table of descriptors the shards use, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Table {
+    Shard,
+    Process,
+}
+
+impl From<Table> for Descriptors {
+    fn from(table: Table) -> Self {
+        match table {
+            Table::Shard => Self::PerShard,
+            Table::Process => Self::Shared,
+        }
+    }
+}
+
 /// How messages are compressed, as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Tier {
@@ -161,6 +182,7 @@ pub(crate) struct ServeSettings {
     pub(crate) admin: SocketAddr,
     /// `None`: one for each core.
     pub(crate) shards: Option<usize>,
+    pub(crate) descriptors: Descriptors,
     pub(crate) message_size_max: usize,
     pub(crate) outbox_bytes_max: usize,
     pub(crate) compression: Compression,
@@ -207,6 +229,7 @@ impl ServeOptions {
             listen: self.listen,
             admin: self.admin,
             shards: self.shards,
+            descriptors: self.descriptors.into(),
             message_size_max: self.max_message,
             outbox_bytes_max: self.outbox_max.unwrap_or(self.max_message + OUTBOX_ROOM),
             compression: self.compression.with_memory(self.compression_memory),
@@ -336,6 +359,7 @@ mod tests {
         assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(settings.admin, "127.0.0.1:9090".parse().unwrap());
         assert_eq!(settings.shards, None);
+        assert_eq!(settings.descriptors, Descriptors::Shared);
         assert_eq!(settings.message_size_max, 65_536);
         assert_eq!(settings.outbox_bytes_max, 192 * 1024);
         assert_eq!(settings.compression, Compression::Shared);
@@ -347,7 +371,7 @@ mod tests {
     #[test]
     fn options_are_taken() {
         let settings = serve(
-            "tidegate serve -l [::1]:0 --admin 127.0.0.1:0 --shards 2 --max-message 1MiB \
+            "tidegate serve -l [::1]:0 --admin 127.0.0.1:0 --shards 2 --descriptors shard --max-message 1MiB \
              --outbox-max 1MiB --compression takeover --compression-memory 2MiB --origin https://a.example --origin * --drain-timeout 500ms \
              --share-port"
                 .replace("             ", "")
@@ -355,6 +379,7 @@ mod tests {
         );
         assert_eq!(settings.listen, "[::1]:0".parse().unwrap());
         assert_eq!(settings.shards, Some(2));
+        assert_eq!(settings.descriptors, Descriptors::PerShard);
         assert_eq!(settings.message_size_max, 1 << 20);
         assert_eq!(settings.outbox_bytes_max, 1 << 20);
         assert_eq!(

@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use tidegate_engine::{Engine, Limits, Settings, ShardInfo, StartError, files};
+use tidegate_engine::{Descriptors, Engine, Limits, Settings, ShardInfo, StartError, files};
 
 use crate::admin::{self, Admin};
 use crate::endpoints::Endpoints;
@@ -20,8 +20,8 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const NO_PERMISSION: u8 = 77;
 
-/// A shard's listener, its epoll, its doorbell, and one to spare.
-const DESCRIPTORS_PER_SHARD: u64 = 4;
+/// A shard's listener, its epoll, its doorbell, its alarm, and one to spare.
+const DESCRIPTORS_PER_SHARD: u64 = 5;
 
 /// Standard streams, signals, the admin port with some clients, and a few to spare.
 const DESCRIPTORS_BESIDE: u64 = 64;
@@ -89,12 +89,17 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     let files_max = files::raise_limit().map_err(|error| {
         Failure::failed(format!("cannot raise the limit of open files: {error}"))
     })?;
-    check_files(files_max, shards)?;
+    let files = Files {
+        limit: files_max,
+        shards,
+        descriptors: settings.descriptors,
+    };
+    files.check()?;
 
     let phase = Arc::new(PhaseCell::default());
     let admin_listener = bind_admin(settings.admin)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-    let engine = start_engine(settings, shards, connections_expected(files_max, shards))?;
+    let engine = start_engine(settings, shards, files.connections_expected())?;
     signals::watch(engine.handle(), Arc::clone(&phase), settings.drain_timeout)
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
     let admin = Admin {
@@ -102,7 +107,7 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
         shards: engine.shards().to_vec(),
         phase: Arc::clone(&phase),
         message_size_max: settings.message_size_max,
-        files_max,
+        files_max: files.total(),
     };
     admin::start(admin_listener, admin)
         .map_err(|error| Failure::failed(format!("cannot start the admin port: {error}")))?;
@@ -114,7 +119,7 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     ));
     say(&format!("admin on http://{admin_address}"));
     say(&show_shards(engine.shards()));
-    say(&show_files(files_max, shards));
+    say(&files.show());
     phase.enter(Phase::Ready);
     say("ready");
 
@@ -133,15 +138,6 @@ pub(crate) fn say(line: &str) {
 
 fn core_count() -> usize {
     available_parallelism().map_or(1, NonZero::get)
-}
-
-/// What one shard makes room for: its share of the descriptors and a quarter more, since the
-/// kernel spreads connects by chance. It is address space until it is used, so that the slab
-/// never has to move; still, a limit of "as many as you like" is not taken at its word.
-fn connections_expected(files_max: u64, shards: usize) -> usize {
-    const CONNECTIONS_MAX: u64 = 2 * 1024 * 1024;
-    let share = files_max.min(CONNECTIONS_MAX) / shards.max(1) as u64;
-    usize::try_from(share + share / 4).unwrap_or(0)
 }
 
 fn start_engine(
@@ -164,6 +160,7 @@ fn start_engine(
         listen: settings.listen,
         share_port: settings.share_port,
         shards,
+        descriptors: settings.descriptors,
         compression: settings.compression,
         limits,
     };
@@ -183,39 +180,86 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// How many descriptors are needed before the first connection.
-fn files_needed(shards: usize) -> u64 {
-    DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards as u64
+/// The limit of open files, and what it means.
+#[derive(Debug, Clone, Copy)]
+struct Files {
+    /// `u64::MAX` is no limit.
+    limit: u64,
+    shards: usize,
+    descriptors: Descriptors,
 }
 
-fn check_files(files_max: u64, shards: usize) -> Result<(), Failure> {
-    let needed = files_needed(shards);
-    if files_max >= needed {
-        return Ok(());
+impl Files {
+    /// How many descriptors each table needs before the first connection.
+    fn needed(self) -> u64 {
+        let shards = self.shards as u64;
+        match self.descriptors {
+            Descriptors::Shared => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards,
+            // Every table has the doorbells of all.
+            Descriptors::PerShard => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD + shards,
+        }
     }
-    let line = format!(
-        "{files_max} open files are too few: {shards} shards need {needed}, and each connection \
-         one more; raise the hard limit (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
-    );
-    Err(Failure {
-        line,
-        code: NO_PERMISSION,
-    })
-}
 
-fn show_files(files_max: u64, shards: usize) -> String {
-    if files_max == u64::MAX {
-        return "unlimited open files".to_owned();
+    /// How many may be open in all tables together.
+    fn total(self) -> u64 {
+        match self.descriptors {
+            Descriptors::Shared => self.limit,
+            Descriptors::PerShard => self.limit.saturating_mul(self.shards as u64),
+        }
     }
-    let room = files_max.saturating_sub(files_needed(shards));
-    // A round number: what else the process opens is not known to the last one.
-    let step = if room >= 10_000 { 100 } else { 10 };
-    let room = if room >= 100 {
-        room / step * step
-    } else {
-        room
-    };
-    format!("{files_max} open files: room for about {room} connections")
+
+    fn check(self) -> Result<(), Failure> {
+        let (limit, needed, shards) = (self.limit, self.needed(), self.shards);
+        if limit >= needed {
+            return Ok(());
+        }
+        let line = format!(
+            "{limit} open files are too few: {shards} shards need {needed}, and each connection \
+             one more; raise the hard limit (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
+        );
+        Err(Failure {
+            line,
+            code: NO_PERMISSION,
+        })
+    }
+
+    /// What one shard makes room for: its share of the descriptors and a quarter more, since
+    /// the kernel spreads connects by chance. It is address space until it is used, so that
+    /// the slab never has to move; still, a limit of "as many as you like" is not taken at its
+    /// word.
+    fn connections_expected(self) -> usize {
+        const CONNECTIONS_MAX: u64 = 2 * 1024 * 1024;
+        let share = match self.descriptors {
+            Descriptors::Shared => {
+                let share = self.limit.min(CONNECTIONS_MAX) / self.shards.max(1) as u64;
+                share + share / 4
+            }
+            Descriptors::PerShard => self.limit.min(CONNECTIONS_MAX),
+        };
+        usize::try_from(share).unwrap_or(0)
+    }
+
+    fn show(self) -> String {
+        if self.limit == u64::MAX {
+            return "unlimited open files".to_owned();
+        }
+        let room = self.limit.saturating_sub(self.needed());
+        // A round number: what else the process opens is not known to the last one.
+        let step = if room >= 10_000 { 100 } else { 10 };
+        let room = if room >= 100 {
+            room / step * step
+        } else {
+            room
+        };
+        let limit = self.limit;
+        match self.descriptors {
+            Descriptors::Shared => format!("{limit} open files: room for about {room} connections"),
+            Descriptors::PerShard => format!(
+                "{limit} open files for each shard: room for about {room} connections each, {} in all",
+                room * self.shards as u64
+            ),
+        }
+    }
 }
 
 fn show_shards(shards: &[ShardInfo]) -> String {
@@ -267,25 +311,49 @@ mod tests {
         assert_eq!(show_shards(&none), "2 shards, not pinned to cores");
     }
 
+    fn files(limit: u64, shards: usize, descriptors: Descriptors) -> Files {
+        Files {
+            limit,
+            shards,
+            descriptors,
+        }
+    }
+
     #[test]
     fn the_limit_of_files_says_what_it_means() {
-        let line = show_files(20_000, 2);
-        assert_eq!(line, "20000 open files: room for about 19900 connections");
+        let shared = |limit| files(limit, 2, Descriptors::Shared).show();
+        let line = "20000 open files: room for about 19900 connections";
+        assert_eq!(shared(20_000), line);
+        assert_eq!(shared(82), "82 open files: room for about 8 connections");
+        assert_eq!(shared(u64::MAX), "unlimited open files");
         assert_eq!(
-            show_files(80, 2),
-            "80 open files: room for about 8 connections"
+            files(20_000, 64, Descriptors::PerShard).show(),
+            "20000 open files for each shard: room for about 19800 connections each, 1267200 in all"
         );
-        assert_eq!(show_files(u64::MAX, 2), "unlimited open files");
+    }
+
+    #[test]
+    fn a_table_for_each_shard_makes_room_for_more() {
+        let shared = files(1_000, 4, Descriptors::Shared);
+        assert_eq!(
+            (shared.total(), shared.connections_expected()),
+            (1_000, 312)
+        );
+        let own = files(1_000, 4, Descriptors::PerShard);
+        assert_eq!((own.total(), own.connections_expected()), (4_000, 1_000));
+        assert_eq!(files(u64::MAX, 4, Descriptors::PerShard).total(), u64::MAX);
     }
 
     #[test]
     fn too_few_files_are_refused_with_the_numbers() {
-        assert_eq!(check_files(72, 2), Ok(()));
-        let failure = check_files(71, 2).unwrap_err();
+        assert_eq!(files(74, 2, Descriptors::Shared).check(), Ok(()));
+        let failure = files(73, 2, Descriptors::Shared).check().unwrap_err();
         assert_eq!(failure.code, 77);
-        for part in ["71", "72", "LimitNOFILE"] {
+        for part in ["73", "74", "LimitNOFILE"] {
             assert!(failure.line.contains(part), "{}", failure.line);
         }
+        assert_eq!(files(71, 2, Descriptors::PerShard).check(), Ok(()));
+        assert!(files(70, 2, Descriptors::PerShard).check().is_err());
     }
 
     #[test]

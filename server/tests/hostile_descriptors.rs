@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use support::client::Client;
 use support::clock;
 use support::process::TICKS_PER_SECOND;
@@ -172,4 +173,24 @@ fn everything_is_given_back_after_a_crowd_has_left() {
             resident / 1024
         ));
     }
+}
+
+#[test]
+fn with_a_table_for_each_shard_the_limit_holds_for_each() {
+    let options = ["--shards", "2", "--descriptors", "shard"];
+    let mut server = Server::with_descriptors(100, &options);
+    let process = server.process();
+    let at_rest = process.descriptors_of_all_threads();
+    // More than one table could hold. The kernel spreads them: neither gets all.
+    let mut crowd: Vec<Client> = (0..120).map(|_| server.open("/ws/crowd")).collect();
+    assert!(process.descriptors_of_all_threads() >= at_rest + 120);
+    crowd[0].text("hello");
+    for client in &mut crowd {
+        client.hears("hello");
+    }
+    drop(crowd);
+    server.until_empty();
+    assert_eq!(process.descriptors_of_all_threads(), at_rest);
+    server.signal(Signal::TERM);
+    assert!(server.ended().0.success());
 }

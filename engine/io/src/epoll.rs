@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,6 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 
 use crate::driver::Handle;
 use crate::waker::Ring;
@@ -35,6 +34,7 @@ use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Timeout, Waker}
 mod accept;
 mod alarm;
 mod link;
+mod receive;
 mod send;
 
 use alarm::Alarm;
@@ -64,7 +64,7 @@ const TOKEN_ALARM: u64 = u64::MAX - 2;
 /// A [`Driver`] on epoll.
 pub struct EpollDriver {
     epoll: OwnedFd,
-    bell: Arc<Bell>,
+    bell: Doorbell,
     alarm: Alarm,
     listener: Option<Listener>,
     /// Accept in this turn: so many more.
@@ -89,10 +89,31 @@ enum Step {
     Other(Completion<'static>),
 }
 
-#[derive(Debug)]
-struct Bell(OwnedFd);
+/// What ends a driver's wait. A clone is the same bell.
+///
+/// It can be made before its driver, on another thread: one whose driver lives on a thread
+/// with a table of descriptors of its own ([`crate::files::own_table`]) must have been.
+#[derive(Debug, Clone)]
+pub struct Doorbell(Arc<OwnedFd>);
 
-impl Ring for Arc<Bell> {
+impl Doorbell {
+    /// A bell that nobody hears yet.
+    ///
+    /// # Errors
+    /// When the process has no descriptors left.
+    pub fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self(Arc::new(bell)))
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Ring for Doorbell {
     fn ring(&self) {
         // The counter can only overflow after 2^64 rings, and a full counter rings as well.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
@@ -107,8 +128,15 @@ impl EpollDriver {
     /// # Errors
     /// When the process has no descriptors left for the epoll instance and the doorbell.
     pub fn new(listener: Option<Listener>) -> io::Result<Self> {
+        Self::with_bell(listener, Doorbell::new()?)
+    }
+
+    /// As [`Self::new`], with a bell that is there already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_bell(listener: Option<Listener>, bell: Doorbell) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // Edge-triggered: each ring is an edge, so no counter ever has to be read.
         let edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &bell, EventData::new_u64(TOKEN_WAKER), edge)?;
@@ -120,7 +148,7 @@ impl EpollDriver {
         }
         Ok(Self {
             epoll,
-            bell: Arc::new(Bell(bell)),
+            bell,
             alarm,
             listener,
             accepts_left: 0,
@@ -195,32 +223,6 @@ impl EpollDriver {
         }
     }
 
-    fn receive_into(&mut self, socket: Socket, buffer: Vec<u8>, size: usize) {
-        assert!(
-            buffer.capacity() - buffer.len() >= size && size > 0,
-            "no room in the buffer"
-        );
-        let entry = self.entry(socket);
-        entry.extra_mut().direct = Some((buffer, size));
-    }
-
-    fn resume(&mut self, socket: Socket) {
-        let entry = self.entry(socket);
-        entry.flags.remove(Flags::PAUSED);
-        if entry.flags.contains(Flags::UNREAD) {
-            entry.flags.remove(Flags::UNREAD);
-            self.receive_again(socket);
-        }
-    }
-
-    fn receive_again(&mut self, socket: Socket) {
-        let entry = self.entry(socket);
-        if !entry.flags.contains(Flags::AGAIN) {
-            entry.flags.insert(Flags::AGAIN);
-            self.again.push_back(socket);
-        }
-    }
-
     fn close(&mut self, socket: Socket, reset: bool) {
         let entry = self.entry(socket);
         if reset && let Some(fd) = &entry.fd {
@@ -275,174 +277,6 @@ impl EpollDriver {
         }
         Submitted::Done
     }
-
-    #[inline]
-    fn step(&mut self) -> Option<Step> {
-        if let Some(completion) = self.known.pop_front() {
-            return Some(Step::Other(completion));
-        }
-        while let Some(&event) = self.events.get(self.event_index) {
-            let flags = event.flags;
-            match event.data.u64() {
-                TOKEN_WAKER => {}
-                TOKEN_ALARM => self.alarm.rang(),
-                TOKEN_LISTENER => {
-                    if let Some(completion) = self.accept() {
-                        return Some(Step::Other(completion));
-                    }
-                }
-                token => {
-                    let socket = Socket(u32::try_from(token).expect("sockets have 32 bits"));
-                    if let Some(fd) = self.entries[socket.0 as usize].plain()
-                        && flags.contains(EventFlags::IN)
-                        && !flags.intersects(ENDING)
-                    {
-                        // The usual case, which is no more than a special one of the general.
-                        self.event_index += 1;
-                        let received = receive(fd, &mut self.scratch);
-                        if let Ok(size) = received
-                            && size > 0
-                            && size < self.scratch.len()
-                        {
-                            return Some(Step::Received(socket, size));
-                        }
-                        let full = received == Ok(self.scratch.len());
-                        if let Some(step) = self.received(socket, received, full) {
-                            return Some(step);
-                        }
-                        continue;
-                    }
-                    if flags.contains(EventFlags::OUT) && self.entry(socket).awaits_room() {
-                        // The rest of the event is looked at in the next step.
-                        self.events[self.event_index].flags = flags - EventFlags::OUT;
-                        if let Some(completion) = self.on_writable(socket) {
-                            return Some(Step::Other(completion));
-                        }
-                    }
-                    self.event_index += 1;
-                    let flags = flags - EventFlags::OUT;
-                    let entry = self.entry(socket);
-                    if flags.intersects(ENDING) {
-                        entry.flags.insert(Flags::ENDING);
-                    }
-                    // It has its turn below or in the next turn, and gets no two in one.
-                    if entry.flags.contains(Flags::AGAIN) && entry.flags.may_receive() {
-                        continue;
-                    }
-                    if !flags.is_empty()
-                        && let Some(step) = self.on_readable(socket, flags)
-                    {
-                        return Some(step);
-                    }
-                    continue;
-                }
-            }
-            self.event_index += 1;
-        }
-        while self.again_left > 0 {
-            self.again_left -= 1;
-            let socket = self.again.pop_front()?;
-            self.entry(socket).flags.remove(Flags::AGAIN);
-            if let Some(step) = self.on_readable(socket, EventFlags::IN) {
-                return Some(step);
-            }
-        }
-        None
-    }
-
-    #[inline(never)]
-    fn on_readable(&mut self, socket: Socket, event: EventFlags) -> Option<Step> {
-        let entry = self.entries.get_mut(socket.0 as usize)?;
-        if !entry.flags.may_receive() {
-            if entry.flags.contains(Flags::CONNECTING) {
-                return self.on_connect_failed(socket, event).map(Step::Other);
-            }
-            if entry.flags.contains(Flags::PAUSED) {
-                entry.flags.insert(Flags::UNREAD);
-                if event.contains(EventFlags::ERR) {
-                    return self.on_error(socket).map(Step::Other);
-                }
-            }
-            return None;
-        }
-        let fd = entry.fd.as_ref()?;
-        let direct = entry.extra.as_mut().and_then(|extra| extra.direct.take());
-        if let Some((mut buffer, size)) = direct {
-            let before = buffer.len();
-            let outcome = receive_behind(fd, &mut buffer, size);
-            let full = buffer.len() - before == size;
-            if let Err(Errno::AGAIN) = outcome {
-                self.receive_into(socket, buffer, size);
-                return None;
-            }
-            return match self.received(socket, outcome, full)? {
-                Step::Received(..) => Some(Step::Other(Completion::Filled { socket, buffer })),
-                other @ Step::Other(_) => Some(other),
-            };
-        }
-        let outcome = receive(fd, &mut self.scratch);
-        let full = outcome == Ok(self.scratch.len());
-        self.received(socket, outcome, full)
-    }
-
-    /// What a `recv` means, and whether there must be another one.
-    #[inline(never)]
-    fn received(
-        &mut self,
-        socket: Socket,
-        outcome: Result<usize, Errno>,
-        full: bool,
-    ) -> Option<Step> {
-        match outcome {
-            Ok(0) => {
-                self.entry(socket).flags.insert(Flags::ENDED);
-                Some(Step::Other(Completion::Ended { socket }))
-            }
-            Ok(size) => {
-                // The end of the stream is already known, but comes after these bytes.
-                if full || self.entry(socket).flags.contains(Flags::ENDING) {
-                    self.receive_again(socket);
-                }
-                Some(Step::Received(socket, size))
-            }
-            Err(Errno::AGAIN) => None,
-            Err(error) => self.gone(socket, error).map(Step::Other),
-        }
-    }
-
-    fn on_error(&mut self, socket: Socket) -> Option<Completion<'static>> {
-        let error = self.entry(socket).socket_error()?;
-        self.gone(socket, error)
-    }
-
-    fn on_connect_failed(
-        &mut self,
-        socket: Socket,
-        event: EventFlags,
-    ) -> Option<Completion<'static>> {
-        if event.intersects(EventFlags::ERR | EventFlags::HUP) {
-            self.on_error(socket)
-        } else {
-            None
-        }
-    }
-}
-
-#[inline]
-fn receive(fd: &OwnedFd, scratch: &mut [u8]) -> Result<usize, Errno> {
-    retry(|| recv(fd, &mut *scratch, RecvFlags::empty()).map(|(n, _)| n))
-}
-
-fn receive_behind(fd: &OwnedFd, buffer: &mut Vec<u8>, size: usize) -> Result<usize, Errno> {
-    // The spare capacity may be larger than what was asked for.
-    if buffer.capacity() - buffer.len() == size {
-        return retry(|| recv(fd, spare_capacity(buffer), RecvFlags::empty()).map(|(n, _)| n));
-    }
-    let before = buffer.len();
-    buffer.resize(before + size, 0);
-    let outcome = retry(|| recv(fd, &mut buffer[before..], RecvFlags::empty()).map(|(n, _)| n));
-    buffer.truncate(before + outcome.unwrap_or(0));
-    outcome
 }
 
 #[inline]
@@ -512,7 +346,7 @@ impl Driver for EpollDriver {
     }
 
     fn waker(&self) -> Waker {
-        Waker::new(Arc::clone(&self.bell))
+        Waker::new(self.bell.clone())
     }
 }
 

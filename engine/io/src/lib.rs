@@ -14,6 +14,7 @@ pub mod sim;
 pub mod waker;
 
 pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout};
-pub use listener::Listener;
+pub use epoll::Doorbell;
+pub use listener::{Listener, Reservation};
 pub use parcel::Parcel;
 pub use waker::Waker;

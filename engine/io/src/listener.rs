@@ -18,8 +18,16 @@ pub struct Listener {
     address: SocketAddr,
 }
 
-impl Listener {
-    /// Binds `count` listeners to one address. With port 0 the kernel chooses one for all.
+/// An address that is kept for listeners, which share it. Nobody is accepted through it.
+#[derive(Debug)]
+pub struct Reservation {
+    address: SocketAddr,
+    /// Bound, and not listening, so that no other process gets the port meanwhile.
+    _socket: Socket,
+}
+
+impl Reservation {
+    /// Keeps an address. With port 0 the kernel chooses one.
     ///
     /// Unless `shared`, an address on which any other process listens is refused, although
     /// `SO_REUSEPORT` would allow the same user to take a part of its connections.
@@ -27,20 +35,17 @@ impl Listener {
     /// # Errors
     /// `AddrInUse`, `PermissionDenied` (a port under 1024), `AddrNotAvailable`, or whatever
     /// else the kernel has against the address.
-    pub fn bind_all(address: SocketAddr, count: usize, shared: bool) -> io::Result<Vec<Self>> {
-        let mut address = address;
+    pub fn new(address: SocketAddr, shared: bool) -> io::Result<Self> {
         if !shared {
             // A socket without SO_REUSEPORT conflicts with every listener there is.
             let probe = new_socket(address)?;
             probe.bind(&address.into())?;
         }
-        let mut listeners = Vec::with_capacity(count);
-        for _ in 0..count {
-            let listener = Self::bind(address)?;
-            address = listener.address;
-            listeners.push(listener);
-        }
-        Ok(listeners)
+        let socket = bind(address)?;
+        Ok(Self {
+            address: address_of(&socket)?,
+            _socket: socket,
+        })
     }
 
     /// The address with the port that the kernel chose.
@@ -49,22 +54,48 @@ impl Listener {
         self.address
     }
 
-    fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = new_socket(address)?;
-        socket.set_reuse_port(true)?;
+    /// A listener on the address; as many as one asks for, on any thread.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or when there are no descriptors left.
+    pub fn listener(&self) -> io::Result<Listener> {
+        let socket = bind(self.address)?;
         // Inherited by every accepted socket, which saves a system call for each.
         socket.set_tcp_nodelay(true)?;
-        socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let address = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::other("the listener has no IP address"))?;
-        Ok(Self {
+        Ok(Listener {
             fd: socket.into(),
-            address,
+            address: self.address,
         })
     }
+}
+
+impl Listener {
+    /// A listener that is the only one on its address.
+    ///
+    /// # Errors
+    /// As [`Reservation::new`].
+    pub fn new(address: SocketAddr) -> io::Result<Self> {
+        Reservation::new(address, false)?.listener()
+    }
+
+    /// The address with the port that the kernel chose.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = new_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address.ok_or_else(|| io::Error::other("the listener has no IP address"))
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -88,22 +119,29 @@ mod tests {
 
     #[test]
     fn all_listeners_share_the_port_that_the_kernel_chose() {
-        let listeners = Listener::bind_all(any_port(), 3, false).unwrap();
-        assert_eq!(listeners.len(), 3);
-        assert_ne!(listeners[0].address().port(), 0);
+        let reservation = Reservation::new(any_port(), false).unwrap();
+        assert_ne!(reservation.address().port(), 0);
+        let listeners: Vec<_> = (0..3).map(|_| reservation.listener().unwrap()).collect();
         assert!(
             listeners
                 .iter()
-                .all(|l| l.address() == listeners[0].address())
+                .all(|l| l.address() == reservation.address())
         );
     }
 
     #[test]
     fn an_address_in_use_is_refused_unless_shared() {
-        let first = Listener::bind_all(any_port(), 1, false).unwrap();
-        let address = first[0].address();
-        let error = Listener::bind_all(address, 1, false).unwrap_err();
+        let first = Listener::new(any_port()).unwrap();
+        let error = Reservation::new(first.address(), false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(Listener::bind_all(address, 1, true).unwrap().len(), 1);
+        let shared = Reservation::new(first.address(), true).unwrap();
+        assert!(shared.listener().is_ok());
+    }
+
+    #[test]
+    fn an_address_that_is_reserved_accepts_nobody() {
+        let reservation = Reservation::new(any_port(), false).unwrap();
+        let error = std::net::TcpStream::connect(reservation.address()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -52,7 +52,7 @@ fn accepting_stops_when_the_table_is_full_and_goes_on_when_asked() {
     setrlimit(Resource::Nofile, few).unwrap();
 
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listener = Listener::bind_all(any_port, 1, false).unwrap().remove(0);
+    let listener = Listener::new(any_port).unwrap();
     let address = listener.address();
     let mut driver = EpollDriver::new(Some(listener)).unwrap();
     let _ = driver.submit(Op::Listen);

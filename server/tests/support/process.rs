@@ -33,6 +33,15 @@ impl Process {
             .count()
     }
 
+    /// How many descriptors its threads hold, each with those that it shares with others.
+    pub(crate) fn descriptors_of_all_threads(self) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id)).expect("it runs");
+        threads
+            .map(|thread| thread.expect("it runs").path().join("fd"))
+            .map(|table| fs::read_dir(table).expect("it runs").count())
+            .sum()
+    }
+
     /// The memory that it has in RAM, in bytes.
     pub(crate) fn resident(self) -> usize {
         let status = self.read("status");

@@ -39,7 +39,7 @@ impl Rig for EpollRig {
     type Remote = TcpRemote;
 
     fn driver(&mut self) -> (EpollDriver, SocketAddr) {
-        let listener = Listener::bind_all(any_port(), 1, false).unwrap().remove(0);
+        let listener = Listener::new(any_port()).unwrap();
         let address = listener.address();
         (EpollDriver::new(Some(listener)).unwrap(), address)
     }

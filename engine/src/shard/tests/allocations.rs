@@ -8,7 +8,7 @@ use std::net::TcpStream;
 
 use allocation_counter::measure;
 use tidegate_io::epoll::EpollDriver;
-use tidegate_io::{Listener, Waker};
+use tidegate_io::{Reservation, Waker};
 use tidegate_proto::frame::header_size;
 
 use super::*;
@@ -26,15 +26,13 @@ struct Real {
 impl Real {
     fn new(shard_count: usize) -> Self {
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let listeners = Listener::bind_all(listen, shard_count, false).unwrap();
-        let address = listeners[0].address();
+        let reservation = Reservation::new(listen, false).unwrap();
+        let address = reservation.address();
         let limits = Limits::default();
         let compression = Compression::Shared;
         let budget = Arc::new(Budget::new(compression));
-        let drivers: Vec<EpollDriver> = listeners
-            .into_iter()
-            .map(|listener| EpollDriver::new(Some(listener)).unwrap())
-            .collect();
+        let driver = |_| EpollDriver::new(Some(reservation.listener().unwrap())).unwrap();
+        let drivers: Vec<EpollDriver> = (0..shard_count).map(driver).collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
         let (shards, _) = shards_on(drivers, 1, &limits, compression, &budget);
         Self {
