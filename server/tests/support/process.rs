@@ -44,6 +44,22 @@ impl Process {
         kib.parse::<usize>().expect("a number") * 1024
     }
 
+    /// The same to the page: the usual figure may lag behind by 64 pages for each thread.
+    pub(crate) fn resident_exactly(self) -> usize {
+        let rollup = self.read("smaps_rollup");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = line.expect("a line").trim().trim_end_matches("kB").trim();
+        kib.parse::<usize>().expect("a number") * 1024
+    }
+
+    /// The most memory that it ever had in RAM, in bytes.
+    pub(crate) fn resident_peak(self) -> usize {
+        let status = self.read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.expect("a line").trim().trim_end_matches("kB").trim();
+        kib.parse::<usize>().expect("a number") * 1024
+    }
+
     /// The CPU time that it has used, user and system, in ticks.
     pub(crate) fn cpu_ticks(self) -> u64 {
         let stat = self.read("stat");

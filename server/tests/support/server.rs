@@ -144,6 +144,20 @@ impl Server {
         clock::until_equal(&what, &Some(wanted), || self.metrics().sum(name, labels));
     }
 
+    /// Waits until the server has received all that it is going to receive for now.
+    #[track_caller]
+    pub(crate) fn until_quiet(&self) {
+        const LOOKS: usize = 5;
+        let (mut last, mut same) = (None, 0);
+        clock::until("nothing more is received", || {
+            let metrics = self.metrics();
+            let now = metrics.sum("tidegate_received_bytes_total", &[]);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            (same >= LOOKS).then_some(())
+        });
+    }
+
     /// Waits until no connection is left.
     #[track_caller]
     pub(crate) fn until_empty(&self) {
