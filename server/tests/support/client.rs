@@ -167,6 +167,17 @@ impl Client {
         }
     }
 
+    /// The next frame if it comes within `span`.
+    #[track_caller]
+    pub(crate) fn frame_within(&mut self, span: Duration) -> Option<Frame> {
+        let whole = Frame::parse(&self.received[self.taken..]).is_some();
+        if !whole {
+            let _ = self.try_arrive(Deadline::after(span));
+        }
+        Frame::parse(&self.received[self.taken..])?;
+        self.next_frame()
+    }
+
     /// Expects this text message next.
     #[track_caller]
     pub(crate) fn hears(&mut self, text: &str) {
