@@ -338,6 +338,13 @@ impl Client {
         }
     }
 
+    /// Gives back the memory of what was received: there may be ten thousand of these.
+    pub(crate) fn rests(&mut self) {
+        assert_eq!(self.taken, self.received.len(), "something was not taken");
+        self.taken = 0;
+        self.received = Vec::new();
+    }
+
     /// The same connection, for a thread that only writes.
     #[track_caller]
     pub(crate) fn second_hand(&self) -> Self {

@@ -44,6 +44,17 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// The same, whose allocator gives memory back as soon as it is free, so that what is still
+    /// there is still in use.
+    #[track_caller]
+    pub(crate) fn that_gives_back(options: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command
+            .env("MIMALLOC_PURGE_DELAY", "0")
+            .args(arguments(options));
+        Self::spawn(command)
+    }
+
     /// The same, with a limit to the number of its descriptors.
     #[track_caller]
     pub(crate) fn with_descriptors(limit: u32, options: &[&str]) -> Self {
