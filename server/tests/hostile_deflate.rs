@@ -292,11 +292,11 @@ fn the_bit_of_compression_without_an_agreement_is_closed_with_1002() {
 /// that are too short to be tried, and empty ones.
 fn mixture() -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
-    for round in 0..12_u64 {
+    for (round, size) in (0..12_u64).zip((200..).step_by(700)) {
         let line =
             format!("{{\"room\":\"lobby\",\"round\":{round},\"text\":\"one two three four\"}}");
         messages.push(line.repeat(4).into_bytes());
-        messages.push(noise(round, 200 + usize::try_from(round).unwrap() * 700));
+        messages.push(noise(round, size));
         messages.push(b"short".to_vec());
         messages.push(line.repeat(900).into_bytes());
         messages.push(noise(round + 100, LIMIT));
