@@ -86,6 +86,18 @@ impl Endpoints {
         }
     }
 
+    fn answer(&self, request: &Request<'_>, route: Route) -> Answer<Endpoint> {
+        match route {
+            Route::Page => Answer::Respond(page(request.method())),
+            Route::Echo => self.open(request, Endpoint::Echo),
+            Route::Room(topic) => self.open(request, Endpoint::Room(Rc::new(topic))),
+            Route::Feed(topic) => self.open(request, Endpoint::Feed(Rc::new(topic))),
+            Route::Count(topic) => self.open(request, Endpoint::Count(Rc::new(topic))),
+            Route::BadName(fault) => Answer::Refuse(refuse_name(fault)),
+            Route::Unknown => nothing_here(request),
+        }
+    }
+
     fn tell_home(shard: &mut ShardContext<'_, Self>, topic: &CompactString, what: Change) {
         let home = shard.home_of(topic);
         shard.tell(
@@ -103,14 +115,14 @@ impl Handler for Endpoints {
     type Note = Note;
 
     fn on_request(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
-        match route(request.path()) {
-            Route::Page => Answer::Respond(page(request.method())),
-            Route::Echo => self.open(request, Endpoint::Echo),
-            Route::Room(topic) => self.open(request, Endpoint::Room(Rc::new(topic))),
-            Route::Feed(topic) => self.open(request, Endpoint::Feed(Rc::new(topic))),
-            Route::Count(topic) => self.open(request, Endpoint::Count(Rc::new(topic))),
-            Route::BadName(fault) => Answer::Refuse(refuse_name(fault)),
-            Route::Unknown => nothing_here(request),
+        let answer = match (request.method(), route(request.path())) {
+            // The target of CONNECT is a host to be connected with, whatever it looks like.
+            ("CONNECT", _) => Answer::Refuse(Refusal::method_not_allowed()),
+            (_, route) => self.answer(request, route),
+        };
+        match answer {
+            Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
+            answer @ (Answer::Upgrade(_) | Answer::Respond(_)) => answer,
         }
     }
 
@@ -244,10 +256,6 @@ fn refuse_name(fault: NameError) -> Refusal {
 /// Only who wanted a WebSocket is counted as a handshake that failed; a browser that looks
 /// for an icon is not.
 fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
-    // Its target is no path, but a host to be connected with.
-    if request.method() == "CONNECT" {
-        return Answer::Refuse(Refusal::method_not_allowed());
-    }
     if request.header("Upgrade").is_some() {
         return Answer::Refuse(Refusal::not_found());
     }

@@ -11,6 +11,7 @@ mod phase;
 mod process;
 mod signals;
 mod startup;
+mod timeouts;
 mod units;
 
 use std::io::Write;

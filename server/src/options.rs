@@ -10,6 +10,7 @@ use tidegate_engine::{Compression, Descriptors};
 
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
+use crate::timeouts::{TimeoutOptions, Timeouts};
 use crate::units;
 
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
@@ -126,6 +127,9 @@ struct ServeOptions {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_drain_timeout)]
     drain_timeout: Duration,
 
+    #[command(flatten)]
+    timeouts: TimeoutOptions,
+
     /// Share the port with other processes of the same user, such as the next version;
     /// each needs an --admin of its own
     #[arg(long, verbatim_doc_comment)]
@@ -188,6 +192,7 @@ pub(crate) struct ServeSettings {
     pub(crate) compression: Compression,
     pub(crate) origins: OriginPolicy,
     pub(crate) drain_timeout: Duration,
+    pub(crate) timeouts: Timeouts,
     pub(crate) share_port: bool,
 }
 
@@ -235,6 +240,7 @@ impl ServeOptions {
             compression: self.compression.with_memory(self.compression_memory),
             origins: OriginPolicy::new(&self.origins),
             drain_timeout: self.drain_timeout,
+            timeouts: self.timeouts.mean(),
             share_port: self.share_port,
         })
     }
@@ -365,6 +371,7 @@ mod tests {
         assert_eq!(settings.compression, Compression::Shared);
         assert_eq!(settings.drain_timeout, Duration::from_secs(10));
         assert_eq!(settings.origins, OriginPolicy::default());
+        assert_eq!(settings.timeouts, Timeouts::default());
         assert!(!settings.share_port);
     }
 
@@ -388,6 +395,27 @@ mod tests {
         );
         assert_eq!(settings.drain_timeout, Duration::from_millis(500));
         assert!(settings.share_port);
+    }
+
+    #[test]
+    fn each_timeout_is_its_own() {
+        let settings = serve(
+            "tidegate serve --handshake-timeout 1s --message-timeout 2m --send-timeout 300ms \
+             --close-timeout 1h",
+        );
+        let expected = Timeouts {
+            handshake: Duration::from_secs(1),
+            message: Duration::from_secs(120),
+            send: Duration::from_millis(300),
+            close: Duration::from_secs(3600),
+        };
+        assert_eq!(settings.timeouts, expected);
+        for name in ["handshake", "message", "send", "close"] {
+            for bad in ["0s", "99ms", "61m", "10", "soon"] {
+                let said = refused(&format!("tidegate serve --{name}-timeout {bad}"));
+                assert!(said.contains(&format!("--{name}-timeout")), "{said}");
+            }
+        }
     }
 
     #[test]

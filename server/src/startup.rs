@@ -153,6 +153,10 @@ fn start_engine(
         outbox_pause_size: defaults
             .outbox_pause_size
             .min(settings.outbox_bytes_max / 3),
+        handshake_timeout: settings.timeouts.handshake,
+        message_timeout: settings.timeouts.message,
+        send_timeout: settings.timeouts.send,
+        close_timeout: settings.timeouts.close,
         connections_expected,
         ..defaults
     };

@@ -139,10 +139,17 @@ fn other_methods_and_protocols_are_never_upgraded() {
     let cases = [
         case("POST", instead("GET", "POST"), &[400, 405]),
         case("HEAD", instead("GET", "HEAD"), &[400, 405]),
+        case("CONNECT", instead("GET /echo", "CONNECT a:1"), &[400, 405]),
+        case("CONNECT to a path", instead("GET", "CONNECT"), &[400, 405]),
         case(
-            "CONNECT",
-            instead("GET /echo", "CONNECT a:1"),
-            &[400, 404, 405],
+            "CONNECT to a room without a name",
+            instead("GET /echo", "CONNECT /ws/"),
+            &[400, 405],
+        ),
+        case(
+            "CONNECT to a room with a broken name",
+            instead("GET /echo", "CONNECT /ws/@a"),
+            &[400, 405],
         ),
         case(
             "a method of its own",
@@ -163,6 +170,53 @@ fn other_methods_and_protocols_are_never_upgraded() {
         case("HTTP/0.9", "GET /echo\r\n", &[0, 400]),
     ];
     play(&mut Stage::set(), &cases);
+}
+
+// RFC 7230, 3.3: a response to HEAD never has a body, whatever its status and its lengths say.
+#[test]
+fn a_refusal_of_head_has_no_body() {
+    let head = |of: &str, new: &str| instead(of, new).replacen("GET", "HEAD", 1);
+    let cases = [
+        case("an upgrade", head("/echo", "/echo"), &[405]),
+        case(
+            "no upgrade",
+            "HEAD /echo HTTP/1.1\r\nHost: a\r\n\r\n",
+            &[405],
+        ),
+        case("a room", head("/echo", "/ws/room"), &[405]),
+        case("a broken name", head("/echo", "/ws/%ff"), &[400, 405]),
+        case("a reserved name", head("/echo", "/ws/@a"), &[403, 405]),
+        case("an unknown path", head("/echo", "/nowhere"), &[404, 405]),
+        case(
+            "a foreign origin",
+            head("Host:", "Origin: http://evil.example\r\nHost:"),
+            &[403, 405],
+        ),
+        case("two hosts", head("Host:", "Host: a\r\nHost:"), &[400]),
+        case("no host", "HEAD /echo HTTP/1.1\r\n\r\n", &[400]),
+        case("a target that is none", head("/echo", "echo"), &[400]),
+        case("HTTP/1.0", head("HTTP/1.1", "HTTP/1.0"), &[400, 505]),
+        case(
+            "a long head",
+            head("Host:", &format!("X-Long: {}\r\nHost:", "a".repeat(20_000))),
+            &[431],
+        ),
+    ];
+    let mut stage = Stage::set();
+    for Case {
+        name,
+        request,
+        allowed,
+    } in cases
+    {
+        let mut client = stage.server.connect();
+        let _ = client.try_send(&request);
+        let answer = client.all();
+        let response = Response::parse(&answer).unwrap_or_else(|| panic!("{name}: no answer"));
+        assert!(allowed.contains(&response.status), "{name}: {response:?}");
+        assert_eq!(response.text(), "", "{name}");
+    }
+    stage.is_unharmed();
 }
 
 #[test]

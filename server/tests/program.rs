@@ -37,7 +37,7 @@ fn assert_fails(command: &mut Command, code: i32) -> Ended {
 
 #[test]
 fn what_is_not_understood_is_a_fault_of_usage() {
-    let words: [&[&str]; 10] = [
+    let words: [&[&str]; 14] = [
         &["swim"],
         &["serve", "--no-such-flag"],
         &["serve", "--max-message", "big"],
@@ -48,6 +48,10 @@ fn what_is_not_understood_is_a_fault_of_usage() {
         &["serve", "--listen", "127.0.0.1:99999"],
         &["serve", "--drain-timeout", "soon"],
         &["serve", "--outbox-max"],
+        &["serve", "--handshake-timeout", "0s"],
+        &["serve", "--message-timeout", "10"],
+        &["serve", "--send-timeout", "2h"],
+        &["serve", "--close-timeout", "-1s"],
     ];
     for words in words {
         assert_fails(Command::new(PROGRAM).args(words), 2);

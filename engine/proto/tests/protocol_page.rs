@@ -24,9 +24,13 @@ fn named_tests(page: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// The tests of this crate, and those of the running program.
+const FOLDERS: [&str; 2] = ["engine/proto/tests", "server/tests"];
+
 fn test_source(file: &str) -> String {
-    let path = root().join(format!("engine/proto/tests/{file}.rs"));
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let paths = FOLDERS.map(|folder| root().join(format!("{folder}/{file}.rs")));
+    let source = paths.iter().find_map(|path| fs::read_to_string(path).ok());
+    source.unwrap_or_else(|| panic!("there is no {file}.rs in {FOLDERS:?}"))
 }
 
 /// Whether a file's name, or a row that holds it, belongs to the tests that quote an RFC.
@@ -44,12 +48,10 @@ fn each_named_test_exists() {
         let (before, _) = source
             .split_once(&format!("fn {name}("))
             .unwrap_or_else(|| panic!("{file}.rs has no {name}"));
-        let attribute = before.trim_end().lines().next_back();
-        assert_eq!(
-            attribute.map(str::trim),
-            Some("#[test]"),
-            "{file}.rs::{name} is a test"
-        );
+        let mut attributes = before.trim_end().lines().rev().map(str::trim);
+        let is_ignored = |line: &&str| line.starts_with("#[ignore = ");
+        let attribute = attributes.find(|line| !is_ignored(line));
+        assert_eq!(attribute, Some("#[test]"), "{file}.rs::{name} is a test");
     }
 }
 
@@ -98,5 +100,45 @@ fn each_test_that_quotes_the_rfc_stands_on_the_page() {
                 "{file}.rs::{function} is missing"
             );
         }
+    }
+}
+
+/// The names of the tests in a file.
+fn tests_in(source: &str) -> impl Iterator<Item = &str> {
+    let tests = source.split("#[test]\n").skip(1);
+    tests.filter_map(|test| test.split_once("fn ")?.1.split('(').next())
+}
+
+#[test]
+fn each_test_of_hostile_inputs_stands_on_the_page() {
+    let page = page();
+    let named = named_tests(&page);
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("server/tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let hostile = |file: &&str| file.starts_with("hostile_");
+        let Some(file) = name.strip_suffix(".rs").filter(hostile) else {
+            continue;
+        };
+        for test in tests_in(&test_source(file)) {
+            assert!(
+                named.contains(&(file, test)),
+                "{file}.rs::{test} is missing"
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 50, "the tests are read: {count}");
+}
+
+#[test]
+fn a_test_that_is_ignored_stands_where_the_page_says_that_it_fails() {
+    let page = page();
+    let works = page.split("does not yet do what it should").next().unwrap();
+    for (file, name) in named_tests(works) {
+        let source = test_source(file);
+        let (before, _) = source.split_once(&format!("fn {name}(")).unwrap();
+        let last = before.trim_end().lines().next_back().unwrap();
+        assert_eq!(last.trim(), "#[test]", "{file}.rs::{name} is ignored");
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::clock::{Deadline, PATIENCE};
+use super::deflate::{self, Contexts, RSV1};
 use super::http::Response;
 use super::wire::{self, BINARY, CLOSE, Frame, PING, PONG, SAMPLE_ACCEPT, TEXT};
 
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     received: Vec<u8>,
     /// How much of `received` has been taken.
     taken: usize,
+    /// What was agreed on compression: the value of the header line.
+    pub(crate) extension: Option<String>,
 }
 
 /// How a read went.
@@ -54,6 +57,7 @@ impl Client {
             stream,
             received: Vec::new(),
             taken: 0,
+            extension: None,
         }
     }
 
@@ -65,12 +69,30 @@ impl Client {
 
     /// Asks for a WebSocket, and gets it.
     #[track_caller]
-    pub(crate) fn upgraded(mut self, path: &str) -> Self {
-        self.send(wire::upgrade(path, &[]).as_bytes());
+    pub(crate) fn upgraded(self, path: &str) -> Self {
+        let client = self.upgraded_with(path, &[]);
+        assert_eq!(client.extension, None, "nothing was offered");
+        client
+    }
+
+    /// Asks for a WebSocket with further header lines, and gets it.
+    #[track_caller]
+    pub(crate) fn upgraded_with(mut self, path: &str, lines: &[&str]) -> Self {
+        self.send(wire::upgrade(path, lines).as_bytes());
         let response = self.head();
         assert_eq!(response.status, 101, "{response:?}");
         assert_eq!(response.header("sec-websocket-accept"), Some(SAMPLE_ACCEPT));
+        let extension = response.header("sec-websocket-extensions");
+        self.extension = extension.map(str::to_owned);
         self
+    }
+
+    /// An open WebSocket whose messages may be compressed.
+    #[track_caller]
+    pub(crate) fn open_deflated(to: SocketAddr, path: &str) -> Self {
+        let client = Self::connect(to).upgraded_with(path, &[deflate::OFFER]);
+        assert!(client.extension.is_some(), "compression was refused");
+        client
     }
 
     /// Sends bytes, whatever they mean.
@@ -135,12 +157,25 @@ impl Client {
         loop {
             if let Some((frame, length)) = Frame::parse(&self.received[self.taken..]) {
                 self.taken += length;
+                let agreed = frame.first & RSV1 == 0 || self.extension.is_some();
+                assert!(agreed, "compressed, but that was not agreed: {frame:?}");
                 return Some(frame);
             }
             if self.arrive(deadline) == Arrival::End {
                 return None;
             }
         }
+    }
+
+    /// The next frame if it comes within `span`.
+    #[track_caller]
+    pub(crate) fn frame_within(&mut self, span: Duration) -> Option<Frame> {
+        let whole = Frame::parse(&self.received[self.taken..]).is_some();
+        if !whole {
+            let _ = self.try_arrive(Deadline::after(span));
+        }
+        Frame::parse(&self.received[self.taken..])?;
+        self.next_frame()
     }
 
     /// Expects this text message next.
@@ -175,6 +210,32 @@ impl Client {
     pub(crate) fn echoes(&mut self, text: &str) {
         self.text(text);
         self.hears(text);
+    }
+
+    /// Expects this message next, compressed or not.
+    #[track_caller]
+    pub(crate) fn expects_inflated(&mut self, contexts: &mut Contexts, first: u8, payload: &[u8]) {
+        let frame = self.frame();
+        assert_eq!(frame.first & !RSV1, first, "{frame:?}");
+        let compressed = frame.first & RSV1 != 0;
+        let received = if compressed {
+            contexts.inflate(&frame.payload, payload.len())
+        } else {
+            frame.payload
+        };
+        assert!(
+            received == payload,
+            "another message of {} bytes",
+            received.len()
+        );
+    }
+
+    /// Sends a compressed message and expects it back, compressed or not.
+    #[track_caller]
+    pub(crate) fn echoes_deflated(&mut self, contexts: &mut Contexts, first: u8, payload: &[u8]) {
+        let compressed = contexts.deflate(payload);
+        self.send(&wire::frame(first | RSV1, &compressed));
+        self.expects_inflated(contexts, first, payload);
     }
 
     /// Expects that nothing has come that was not taken, by a ping which is answered last.
@@ -275,6 +336,13 @@ impl Client {
                 None => return false,
             }
         }
+    }
+
+    /// Gives back the memory of what was received: there may be ten thousand of these.
+    pub(crate) fn rests(&mut self) {
+        assert_eq!(self.taken, self.received.len(), "something was not taken");
+        self.taken = 0;
+        self.received = Vec::new();
     }
 
     /// The same connection, for a thread that only writes.

@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod clock;
 pub(crate) mod counterpart;
 pub(crate) mod crowd;
+pub(crate) mod deflate;
 pub(crate) mod exposition;
 pub(crate) mod http;
 pub(crate) mod lines;

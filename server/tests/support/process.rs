@@ -1,6 +1,7 @@
 //! A look at a process from outside, through /proc, and signals to it.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
@@ -53,6 +54,22 @@ impl Process {
         kib.parse::<usize>().expect("a number") * 1024
     }
 
+    /// The same to the page: the usual figure may lag behind by 64 pages for each thread.
+    pub(crate) fn resident_exactly(self) -> usize {
+        let rollup = self.read("smaps_rollup");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+        let kib = line.expect("a line").trim().trim_end_matches("kB").trim();
+        kib.parse::<usize>().expect("a number") * 1024
+    }
+
+    /// The most memory that it ever had in RAM, in bytes.
+    pub(crate) fn resident_peak(self) -> usize {
+        let status = self.read("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.expect("a line").trim().trim_end_matches("kB").trim();
+        kib.parse::<usize>().expect("a number") * 1024
+    }
+
     /// The CPU time that it has used, user and system, in ticks.
     pub(crate) fn cpu_ticks(self) -> u64 {
         let stat = self.read("stat");
@@ -62,6 +79,18 @@ impl Process {
         let field = |index: usize| fields[index].parse::<u64>().expect("a number");
         // Fields 14 and 15 of proc(5), of which this list lacks the first two.
         field(11) + field(12)
+    }
+
+    /// The same, of its threads that run now, to the nanosecond.
+    pub(crate) fn cpu_exactly(self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id)).expect("it runs");
+        let spent = tasks.filter_map(|task| {
+            let path = task.expect("an entry").path().join("schedstat");
+            // A thread may end while it is looked for.
+            let stat = fs::read_to_string(path).ok()?;
+            stat.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(spent.sum())
     }
 
     /// Sends it a signal.

@@ -44,6 +44,17 @@ impl Server {
         Self::spawn(command)
     }
 
+    /// The same, whose allocator gives memory back as soon as it is free, so that what is still
+    /// there is still in use.
+    #[track_caller]
+    pub(crate) fn that_gives_back(options: &[&str]) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command
+            .env("MIMALLOC_PURGE_DELAY", "0")
+            .args(arguments(options));
+        Self::spawn(command)
+    }
+
     /// The same, with a limit to the number of its descriptors.
     #[track_caller]
     pub(crate) fn with_descriptors(limit: u32, options: &[&str]) -> Self {
@@ -142,6 +153,20 @@ impl Server {
     pub(crate) fn until_metric(&self, name: &str, labels: &[(&str, &str)], wanted: u64) {
         let what = format!("{name} {labels:?}");
         clock::until_equal(&what, &Some(wanted), || self.metrics().sum(name, labels));
+    }
+
+    /// Waits until the server has received all that it is going to receive for now.
+    #[track_caller]
+    pub(crate) fn until_quiet(&self) {
+        const LOOKS: usize = 5;
+        let (mut last, mut same) = (None, 0);
+        clock::until("nothing more is received", || {
+            let metrics = self.metrics();
+            let now = metrics.sum("tidegate_received_bytes_total", &[]);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            (same >= LOOKS).then_some(())
+        });
     }
 
     /// Waits until no connection is left.

@@ -116,11 +116,11 @@ impl Frame {
 
     /// Takes the first frame out of `bytes`: the frame and its length on the wire.
     ///
-    /// Panics at a masked frame, at a reserved bit and at a length that is not the shortest:
-    /// no server may send these.
+    /// Panics at a masked frame, at a reserved bit other than the one of compression, and at a
+    /// length that is not the shortest: no server may send these.
     pub(crate) fn parse(bytes: &[u8]) -> Option<(Self, usize)> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-        assert_eq!(first & 0x70, 0, "the server set a reserved bit");
+        assert_eq!(first & 0x30, 0, "the server set a reserved bit");
         assert_eq!(second & MASKED, 0, "the server masked a frame");
         let (start, length) = match second {
             126 => {

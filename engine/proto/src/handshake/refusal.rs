@@ -16,6 +16,8 @@ pub struct Refusal {
     pub reason: Cow<'static, str>,
     cause: &'static str,
     headers: &'static [(&'static str, &'static str)],
+    /// It answers a HEAD request.
+    head_only: bool,
 }
 
 /// RFC 6455, 4.4 and RFC 7231, 6.5.15: what a 426 must name.
@@ -31,6 +33,7 @@ impl Refusal {
             reason: reason.into(),
             cause,
             headers: &[],
+            head_only: false,
         }
     }
 
@@ -38,6 +41,14 @@ impl Refusal {
     #[must_use]
     pub const fn with_headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// The same as the answer to a request with this method: HEAD gets no body, for its client would
+    /// take one for the beginning of the next response (RFC 7230, 3.3).
+    #[must_use]
+    pub fn answering(mut self, method: &str) -> Self {
+        self.head_only = method == "HEAD";
         self
     }
 
@@ -111,7 +122,7 @@ impl Refusal {
             headers: self.headers,
             body: body.as_bytes(),
         };
-        response.write(false, wire);
+        response.write(self.head_only, wire);
     }
 }
 
@@ -159,6 +170,15 @@ mod tests {
     #[test]
     fn a_405_names_the_method_that_is_allowed() {
         assert!(written(&Refusal::method_not_allowed()).contains("\r\nAllow: GET\r\n"));
+    }
+
+    #[test]
+    fn the_answer_to_head_tells_the_size_of_a_body_and_has_none() {
+        let whole = written(&Refusal::not_found().answering("GET"));
+        let head = written(&Refusal::not_found().answering("HEAD"));
+        let (start, body) = whole.split_once("\r\n\r\n").unwrap();
+        assert!(!body.is_empty());
+        assert_eq!(head, format!("{start}\r\n\r\n"));
     }
 
     #[test]

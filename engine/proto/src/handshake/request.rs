@@ -60,6 +60,18 @@ pub enum Origin<'a> {
 /// let two parsers see two requests: folded or bare line ends, white space before a colon, NUL, Host not
 /// exactly once, Content-Length twice or beside Transfer-Encoding.
 pub fn read_request<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Result<HeadStatus<'a>, Refusal> {
+    read_head(bytes, limits).map_err(|refusal| {
+        // What is wrong may stand behind the method, whose answer has no body all the same.
+        let method = if bytes.starts_with(b"HEAD ") {
+            "HEAD"
+        } else {
+            ""
+        };
+        refusal.answering(method)
+    })
+}
+
+fn read_head<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Result<HeadStatus<'a>, Refusal> {
     let window = &bytes[..bytes.len().min(limits.size())];
     check_start(window)?;
     let mut headers = [EMPTY_HEADER; HEADER_COUNT_CEILING];

@@ -24,7 +24,7 @@ pub struct Upgrade<'a> {
 /// is asked for; 400 for whatever else is missing, doubled or malformed.
 pub fn upgrade<'a>(request: &Request<'a>) -> Result<Upgrade<'a>, Refusal> {
     if request.method() != "GET" {
-        return Err(Refusal::method_not_allowed());
+        return Err(Refusal::method_not_allowed().answering(request.method()));
     }
     check_upgrade(request)?;
     if request.has_body() {
