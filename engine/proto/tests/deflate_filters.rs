@@ -325,3 +325,22 @@ fn many_tiny_blocks_take_linear_time() {
         }
     }
 }
+
+/// RFC 7692, 7.2.1 cuts off the end of "an empty DEFLATE block with no compression", and lets any block
+/// be a final one.
+#[test]
+fn the_block_that_was_cut_off_may_be_a_final_one() {
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x04];
+    for takeover in [false, true] {
+        let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+        for _ in 0..3 {
+            let message = inflater.inflate(KIND, &hello, takeover, 5, &mut out);
+            assert_eq!(message.map(|message| message.as_bytes()), Ok(&b"Hello"[..]));
+            let message = inflater.inflate(KIND, &[0x01], takeover, 5, &mut out);
+            assert!(message.unwrap().is_empty(), "takeover: {takeover}");
+        }
+        // Not the end of a block at all: a stored one that announces more than the tail.
+        let message = inflater.inflate(KIND, &[0x00, 0x01], takeover, 5, &mut out);
+        assert_eq!(message, Err(Violation::DeflateInvalid));
+    }
+}
