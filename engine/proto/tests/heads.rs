@@ -138,6 +138,19 @@ fn an_old_version_is_refused_before_the_head_ends() {
 }
 
 #[test]
+fn a_head_is_refused_for_the_first_of_its_faults_however_it_comes() {
+    let many: Vec<String> = (0..70).map(|n| format!("A{n}: b")).collect();
+    let many = many.join("\r\n");
+    for start in ["GET / HTTP/1.1\r\nA: b\n", "GET / HTTP/1.0\r\n"] {
+        let bytes = format!("{start}{many}\r\n\r\n").into_bytes();
+        let whole = first_status(&bytes).err().map(|refusal| refusal.status);
+        assert_eq!(whole, Some(400), "{start:?}");
+        let early = refused_after(&bytes).map(|(status, _)| status);
+        assert_eq!(early, whole, "{start:?}");
+    }
+}
+
+#[test]
 fn a_head_over_the_size_limit_is_refused_while_it_is_partial() {
     let endless = [b"GET / HTTP/1.1\r\nA: ".to_vec(), vec![b'x'; 20_000]].concat();
     assert!(matches!(
