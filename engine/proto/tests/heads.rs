@@ -287,4 +287,6 @@ fn a_good_response_is_accepted_with_its_last_byte() {
         judge(wire.replace(SAMPLE_ACCEPT, SAMPLE_KEY).as_bytes()),
         Some(false)
     );
+    let bare = wire.replacen("\r\n", "\n", 1);
+    assert_eq!(judge(bare.as_bytes()), Some(false));
 }
