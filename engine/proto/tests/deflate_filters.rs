@@ -2,8 +2,11 @@
 //! whatever a peer sends.
 
 mod common;
+mod laws;
 
 use common::*;
+use laws::cuts::{Half, every_cut_gives_the_same};
+use laws::deflates;
 use proptest::prelude::*;
 use tidegate_proto::deflate::{Deflater, DeflaterSettings, Inflater};
 use tidegate_proto::{MessageKind, Session, Settings, Violation};
@@ -60,17 +63,6 @@ fn frames(compressed: &[Vec<u8>], fragment_size: usize) -> Vec<u8> {
     bytes
 }
 
-fn cut_into<'b>(mut bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
-    let mut chunks = Vec::new();
-    for size in sizes {
-        let (chunk, rest) = bytes.split_at((*size).min(bytes.len()));
-        chunks.push(chunk);
-        bytes = rest;
-    }
-    chunks.push(bytes);
-    chunks
-}
-
 fn server(message_size_max: usize) -> Session {
     Session::server(Settings { message_size_max }).with_deflate()
 }
@@ -87,21 +79,8 @@ proptest! {
         takeover: bool,
         forgets in prop::collection::vec(any::<bool>(), 8),
     ) {
-        let mut deflater = deflater(level, window_bits, mem_level);
-        let mut inflater = Inflater::new();
-        let (mut compressed, mut out) = (Vec::new(), Vec::new());
-        for (payload, forget) in payloads.iter().zip(forgets) {
-            if forget {
-                // A sender may forget at any message; its peer need not know.
-                deflater.forget();
-            }
-            deflater.deflate(payload, takeover, &mut compressed);
-            // What `Session` lets through for a message of this size.
-            let size_max = payload.len() + (payload.len() / 8).min(65_536) + 64;
-            prop_assert!(compressed.len() <= size_max, "{} of {}", compressed.len(), payload.len());
-            let message = inflater.inflate(KIND, &compressed, takeover, payload.len(), &mut out);
-            prop_assert_eq!(message.map(|message| message.as_bytes()), Ok(&payload[..]));
-        }
+        let settings = DeflaterSettings { level, window_bits, mem_level };
+        deflates::what_is_deflated_is_inflated(&payloads, settings, takeover, &forgets);
     }
 
     #[test]
@@ -119,11 +98,9 @@ proptest! {
         };
         let compressed: Vec<Vec<u8>> = payloads.iter().map(compress).collect();
         let bytes = frames(&compressed, fragment_size);
-        let whole = converse(server(200_000), &[&bytes]);
-        prop_assert_eq!(&converse(server(200_000), &cut_into(&bytes, &sizes)), &whole);
-        let (mut session, mut seen, mut wire) = (server(200_000), Vec::new(), Vec::new());
-        feed_directly(&mut session, &bytes, &mut wire, &mut seen);
-        prop_assert_eq!(&(seen, wire), &whole);
+        let half = Half { deflate: true, ..Half::server(200_000) };
+        every_cut_gives_the_same(half, &bytes, &sizes);
+        let whole = converse(half.session(), &[&bytes]);
         let expected = compressed.into_iter().map(|bytes| Seen::Deflated(KIND, bytes));
         prop_assert_eq!(whole.0, expected.collect::<Vec<_>>());
     }
@@ -135,15 +112,9 @@ proptest! {
         text: bool,
         size_max in 0usize..5000,
     ) {
-        let (mut inflater, mut out) = (Inflater::new(), Vec::new());
         let kind = if text { MessageKind::Text } else { KIND };
-        for bytes in messages {
-            if let Ok(message) = inflater.inflate(kind, &bytes, takeover, size_max, &mut out) {
-                prop_assert!(message.len() <= size_max);
-            }
-            prop_assert!(out.capacity() <= size_max + 1);
-        }
-        assert_works(&mut inflater);
+        let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
+        deflates::bytes_are_inflated_or_refused(&messages, kind, takeover, size_max);
     }
 
     #[test]
@@ -170,16 +141,8 @@ proptest! {
                 deflater.forget();
             }
         }
-        assert_works(&mut inflater);
+        deflates::assert_works(&mut inflater);
     }
-}
-
-/// Whatever came before, a message without takeover is inflated.
-fn assert_works(inflater: &mut Inflater) {
-    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
-    let mut out = Vec::new();
-    let message = inflater.inflate(KIND, &hello, false, 5, &mut out);
-    assert_eq!(message.map(|message| message.as_bytes()), Ok(&b"Hello"[..]));
 }
 
 #[test]
@@ -323,5 +286,24 @@ fn many_tiny_blocks_take_linear_time() {
             let message = inflater.inflate(KIND, &compressed, takeover, 10, &mut out);
             assert!(message.unwrap().is_empty());
         }
+    }
+}
+
+/// RFC 7692, 7.2.1 cuts off the end of "an empty DEFLATE block with no compression", and lets any block
+/// be a final one.
+#[test]
+fn the_block_that_was_cut_off_may_be_a_final_one() {
+    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x04];
+    for takeover in [false, true] {
+        let (mut inflater, mut out) = (Inflater::new(), Vec::new());
+        for _ in 0..3 {
+            let message = inflater.inflate(KIND, &hello, takeover, 5, &mut out);
+            assert_eq!(message.map(|message| message.as_bytes()), Ok(&b"Hello"[..]));
+            let message = inflater.inflate(KIND, &[0x01], takeover, 5, &mut out);
+            assert!(message.unwrap().is_empty(), "takeover: {takeover}");
+        }
+        // Not the end of a block at all: a stored one that announces more than the tail.
+        let message = inflater.inflate(KIND, &[0x00, 0x01], takeover, 5, &mut out);
+        assert_eq!(message, Err(Violation::DeflateInvalid));
     }
 }

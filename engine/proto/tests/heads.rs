@@ -1,11 +1,14 @@
 //! Heads of requests as hostile peers send them: refused early, with the right status, never a panic.
 
 mod common;
+mod laws;
 
 use common::heads::*;
+use laws::requests::a_request_is_judged_by_its_bytes_alone;
+use laws::responses::a_response_is_judged_by_its_bytes_alone;
 use proptest::prelude::*;
 use tidegate_proto::HeadLimits;
-use tidegate_proto::handshake::{HeadStatus, Refusal, read_request, upgrade};
+use tidegate_proto::handshake::{HeadStatus, Refusal, read_request};
 
 fn first_status(bytes: &[u8]) -> Result<HeadStatus<'_>, Refusal> {
     read_request(bytes, &HeadLimits::default())
@@ -135,6 +138,19 @@ fn an_old_version_is_refused_before_the_head_ends() {
 }
 
 #[test]
+fn a_head_is_refused_for_the_first_of_its_faults_however_it_comes() {
+    let many: Vec<String> = (0..70).map(|n| format!("A{n}: b")).collect();
+    let many = many.join("\r\n");
+    for start in ["GET / HTTP/1.1\r\nA: b\n", "GET / HTTP/1.0\r\n"] {
+        let bytes = format!("{start}{many}\r\n\r\n").into_bytes();
+        let whole = first_status(&bytes).err().map(|refusal| refusal.status);
+        assert_eq!(whole, Some(400), "{start:?}");
+        let early = refused_after(&bytes).map(|(status, _)| status);
+        assert_eq!(early, whole, "{start:?}");
+    }
+}
+
+#[test]
 fn a_head_over_the_size_limit_is_refused_while_it_is_partial() {
     let endless = [b"GET / HTTP/1.1\r\nA: ".to_vec(), vec![b'x'; 20_000]].concat();
     assert!(matches!(
@@ -213,61 +229,64 @@ fn nearly_good() -> impl Strategy<Value = Vec<u8>> {
             "Sec-WebSocket-Extensions: x; y=\"z\"",
             "Origin: o",
         ];
-        let mut bytes = good_with(&lines);
-        for (index, byte, kind) in changes {
-            let index = index.index(bytes.len());
-            match kind {
-                0 => bytes[index] = byte,
-                1 => bytes.insert(index, byte),
-                _ => drop(bytes.remove(index)),
-            }
-        }
-        bytes
+        changed(&good_with(&lines), changes)
     })
 }
 
-/// A request that was read can be asked everything.
-fn ask_everything(bytes: &[u8]) -> Option<u16> {
-    match first_status(bytes) {
-        Err(refusal) => Some(refusal.status),
-        Ok(HeadStatus::Partial) => None,
-        Ok(HeadStatus::Complete { request, .. }) => {
-            let _ = (
-                request.origin(),
-                request.has_body(),
-                request.headers().count(),
-            );
-            match upgrade(&request) {
-                Err(refusal) => Some(refusal.status),
-                Ok(upgrade) => {
-                    let parameters = upgrade.extensions().map(|e| e.parameters().count());
-                    assert!(parameters.sum::<usize>() <= bytes.len());
-                    let mut wire = Vec::new();
-                    upgrade.write_response(upgrade.protocols().next(), &[], &mut wire);
-                    Some(101)
-                }
-            }
+/// Bytes of which some are replaced, added or removed.
+fn changed(bytes: &[u8], changes: Vec<(prop::sample::Index, u8, u8)>) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for (index, byte, kind) in changes {
+        let index = index.index(bytes.len());
+        match kind {
+            0 => bytes[index] = byte,
+            1 => bytes.insert(index, byte),
+            _ => drop(bytes.remove(index)),
         }
     }
+    bytes
+}
+
+/// A response that opens a WebSocket, with bytes changed at random.
+fn nearly_accepted() -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), any::<u8>(), 0u8..3);
+    let wire = response_to(&good_with(&["Sec-WebSocket-Protocol: chat"]), Some("chat"));
+    prop::collection::vec(change, 0..3).prop_map(move |changes| changed(wire.as_bytes(), changes))
 }
 
 proptest! {
     #[test]
     fn changed_heads_never_panic_and_are_judged_by_their_bytes_alone(bytes in nearly_good()) {
-        let whole = ask_everything(&bytes);
+        let whole = a_request_is_judged_by_its_bytes_alone(&bytes, &HeadLimits::default());
         prop_assert!(whole.is_none_or(|status| matches!(status, 101 | 400 | 405 | 426)));
-        // A refusal that came early stands when more has come.
-        if let Some((status, size)) = refused_after(&bytes) {
-            prop_assert_eq!(whole, Some(status), "early at {}", size);
-        }
+    }
+
+    #[test]
+    fn changed_responses_are_judged_by_their_bytes_alone(bytes in nearly_accepted()) {
+        a_response_is_judged_by_its_bytes_alone(&bytes, &HeadLimits::default());
     }
 
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        ask_everything(&bytes);
-        let key = tidegate_proto::handshake::ClientKey::new([0; 16]);
-        let _ = key.read_response(&bytes, &HeadLimits::default());
+        let limits = HeadLimits::default();
+        a_request_is_judged_by_its_bytes_alone(&bytes, &limits);
+        a_response_is_judged_by_its_bytes_alone(&bytes, &limits);
         let response = [b"HTTP/1.1 101 ", &bytes[..]].concat();
-        let _ = key.read_response(&response, &HeadLimits::default());
+        a_response_is_judged_by_its_bytes_alone(&response, &limits);
     }
+}
+
+#[test]
+fn a_good_response_is_accepted_with_its_last_byte() {
+    let wire = response_to(&good_with(&["Sec-WebSocket-Protocol: chat"]), Some("chat"));
+    let limits = HeadLimits::default();
+    let judge = |bytes: &[u8]| a_response_is_judged_by_its_bytes_alone(bytes, &limits);
+    assert_eq!(judge(wire.as_bytes()), Some(true));
+    assert_eq!(judge(&wire.as_bytes()[..wire.len() - 1]), None);
+    assert_eq!(
+        judge(wire.replace(SAMPLE_ACCEPT, SAMPLE_KEY).as_bytes()),
+        Some(false)
+    );
+    let bare = wire.replacen("\r\n", "\n", 1);
+    assert_eq!(judge(bare.as_bytes()), Some(false));
 }

@@ -1,8 +1,11 @@
 //! RFC 7692, sections 5 and 7.1: each rule of the negotiation, quoted, and what is answered.
 
 mod common;
+mod laws;
 
 use common::heads::{accept, good_with};
+use laws::offers::{self, text};
+use proptest::prelude::*;
 use tidegate_proto::deflate::{DeflateAgreement, DeflatePolicy, DeflateRefusal, negotiate};
 
 const TAKEOVER: DeflatePolicy = DeflatePolicy {
@@ -23,12 +26,6 @@ fn agree(lines: &[&str], policy: DeflatePolicy) -> Option<DeflateAgreement> {
         accept(&request).expect("a good request").extensions(),
         policy,
     )
-}
-
-fn text(agreement: DeflateAgreement) -> String {
-    let mut value = String::new();
-    agreement.write_response(&mut value);
-    value
 }
 
 /// The answer to an offer with these parameters.
@@ -238,20 +235,6 @@ fn legal_offers() -> Vec<String> {
     offers
 }
 
-/// The value that a text gives to a parameter.
-fn value<'t>(text: &'t str, name: &str) -> Option<Option<&'t str>> {
-    text.split("; ")
-        .skip(1)
-        .find_map(|parameter| match parameter.split_once('=') {
-            Some((found, value)) => (found == name).then_some(Some(value)),
-            None => (parameter == name).then_some(None),
-        })
-}
-
-fn bits(text: &str, name: &str) -> Option<u8> {
-    value(text, name)??.parse().ok()
-}
-
 // RFC 7692, 7: "The server doesn't support the offered configuration."
 #[test]
 fn every_legal_offer_is_answered_legally() {
@@ -271,51 +254,14 @@ fn every_legal_offer_is_answered_legally() {
     for parameters in legal_offers() {
         let offer = format!("permessage-deflate{parameters}");
         for policy in &policies {
-            let offered_server = bits(&offer, "server_max_window_bits");
-            let Some(agreement) = agree(&[&offer], *policy) else {
-                assert_eq!(offered_server, Some(8), "{offer}");
+            let taken = offers::offers_are_answered_legally(&[offer.as_bytes()], *policy);
+            let eight = offer.contains("server_max_window_bits=8");
+            assert_eq!(taken, Some(!eight), "{offer}");
+            if eight {
                 declined += 1;
-                continue;
-            };
-            answered += 1;
-            let response = text(agreement);
-            let context = format!("{offer} → {response} ({policy:?})");
-            let has = |text: &str, name: &str| value(text, name).is_some();
-            let no_server = has(&response, "server_no_context_takeover");
-            let no_client = has(&response, "client_no_context_takeover");
-            assert_eq!(no_server, !agreement.server_takeover(), "{context}");
-            assert_eq!(no_client, !agreement.client_takeover(), "{context}");
-            assert!(
-                no_server || !has(&offer, "server_no_context_takeover"),
-                "{context}"
-            );
-            assert!(policy.takeover || no_server && no_client, "{context}");
-            let server = bits(&response, "server_max_window_bits");
-            assert!(server.is_some() || offered_server.is_none(), "{context}");
-            assert!(
-                server.unwrap_or(15) <= offered_server.unwrap_or(15),
-                "{context}"
-            );
-            assert_eq!(
-                server.unwrap_or(15),
-                agreement.server_window_bits(),
-                "{context}"
-            );
-            assert!(
-                agreement.server_window_bits() <= policy.server_window_bits,
-                "{context}"
-            );
-            let client = bits(&response, "client_max_window_bits");
-            let offered_client = value(&offer, "client_max_window_bits");
-            assert!(client.is_none() || offered_client.is_some(), "{context}");
-            let limit = bits(&offer, "client_max_window_bits").unwrap_or(15);
-            assert!(
-                client.is_none_or(|bits| (9..=limit).contains(&bits)),
-                "{context}"
-            );
-            let holds = client.unwrap_or(15).min(limit);
-            assert_eq!(agreement.client_window_bits(), holds, "{context}");
-            assert!(server.is_none_or(|bits| bits >= 9), "{context}");
+            } else {
+                answered += 1;
+            }
         }
     }
     assert_eq!((declined, answered), (4 * 10 * 98, 4 * 8 * 10 * 98));
@@ -386,21 +332,8 @@ fn both_halves_come_to_the_same_agreement() {
                     server_window_bits,
                     client_window_bits,
                 };
-                let mut offer = String::new();
-                client.write_offer(&mut offer);
                 for server in [DeflatePolicy::SHARED, TAKEOVER] {
-                    let agreement = agree(&[&offer], server).unwrap();
-                    let response = text(agreement);
-                    let accepted = client.accept_response(Some(&response)).unwrap().unwrap();
-                    let facts = |agreement: DeflateAgreement| {
-                        (
-                            agreement.server_takeover(),
-                            agreement.client_takeover(),
-                            agreement.server_window_bits(),
-                            agreement.client_window_bits(),
-                        )
-                    };
-                    assert_eq!(facts(accepted), facts(agreement), "{offer} → {response}");
+                    offers::both_halves_agree(client, server);
                 }
             }
         }
@@ -437,4 +370,49 @@ fn the_agreement_stands_in_the_response() {
     upgrade.write_response(None, &[("Sec-WebSocket-Extensions", &value)], &mut wire);
     let expected = format!("\r\nSec-WebSocket-Extensions: permessage-deflate{NEITHER}\r\n\r\n");
     assert!(String::from_utf8(wire).unwrap().ends_with(&expected));
+}
+
+/// Parameters as they may stand in an element, right and wrong.
+fn parameters() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        Just("server_no_context_takeover"),
+        Just("client_no_context_takeover"),
+        Just("server_max_window_bits"),
+        Just("client_max_window_bits"),
+        Just("x"),
+    ];
+    let value = prop_oneof![
+        5 => Just(String::new()),
+        5 => (7u8..17).prop_map(|bits| format!("={bits}")),
+        1 => (8u8..16).prop_map(|bits| format!(" = \"{bits}\"")),
+        1 => "=[0-9a-z\"\\\\]{0,3}",
+    ];
+    let parameter = (name, value).prop_map(|(name, value)| format!("; {name}{value}"));
+    prop::collection::vec(parameter, 0..4).prop_map(|parameters| parameters.concat())
+}
+
+fn policies() -> impl Strategy<Value = DeflatePolicy> {
+    (any::<bool>(), 9u8..=15, 9u8..=15).prop_map(|(takeover, server, client)| DeflatePolicy {
+        takeover,
+        server_window_bits: server,
+        client_window_bits: client,
+    })
+}
+
+proptest! {
+    #[test]
+    fn random_offers_and_answers_are_held_to_the_rules(
+        elements in prop::collection::vec(parameters(), 1..4),
+        policy in policies(),
+        other in policies(),
+    ) {
+        let elements: Vec<String> =
+            elements.iter().map(|element| format!("permessage-deflate{element}")).collect();
+        let lines: Vec<&[u8]> = elements.iter().map(String::as_bytes).collect();
+        let in_lines = offers::offers_are_answered_legally(&lines, policy);
+        let in_one = elements.join(", ");
+        prop_assert_eq!(offers::offers_are_answered_legally(&[in_one.as_bytes()], policy), in_lines);
+        offers::an_answer_is_held_to_the_offer(policy, &elements[0]);
+        offers::both_halves_agree(policy, other);
+    }
 }

@@ -1,15 +1,15 @@
 //! The law of the core: for every split of the same bytes, the same events and the same wire.
 
 mod common;
+mod laws;
 
 use common::*;
+use laws::cuts::{Half, cut, every_cut_gives_the_same};
 use proptest::prelude::*;
-use tidegate_proto::{Session, Settings, Violation};
+use tidegate_proto::{Session, Violation};
 
 fn server() -> Session {
-    Session::server(Settings {
-        message_size_max: 4096,
-    })
+    Half::server(4096).session()
 }
 
 /// Every kind of thing a client can say, right and wrong, in a few bytes each.
@@ -86,14 +86,8 @@ fn with_a_neighbour(frames: &[u8]) -> Vec<u8> {
 fn every_two_way_split_gives_the_same_events_and_wire() {
     for frames in conversations() {
         let bytes = with_a_neighbour(&frames);
-        let whole = converse(server(), &[&bytes]);
         for cut in 0..=bytes.len() {
-            let (left, right) = bytes.split_at(cut);
-            assert_eq!(
-                converse(server(), &[left, right]),
-                whole,
-                "{bytes:x?} at {cut}"
-            );
+            every_cut_gives_the_same(Half::server(4096), &bytes, &[cut, usize::MAX]);
         }
     }
 }
@@ -154,40 +148,22 @@ fn a_client_half_sees_the_same_for_every_split() {
         unmasked(FIN | CLOSE, &close_body(1000, b"bye")),
         masked(FIN | TEXT, b"masked"),
     ];
-    let client = || Session::client(Settings::default());
     for bytes in frames {
-        let whole = converse(client(), &[&bytes]);
-        assert!(
-            whole.1.is_empty(),
-            "a client half answers nothing by itself"
-        );
         for cut in 0..=bytes.len() {
-            let (left, right) = bytes.split_at(cut);
-            assert_eq!(
-                converse(client(), &[left, right]),
-                whole,
-                "{bytes:x?} at {cut}"
-            );
+            every_cut_gives_the_same(Half::client(65_536), &bytes, &[cut, usize::MAX]);
         }
     }
 }
 
 #[test]
 fn after_our_close_frame_every_split_gives_the_same() {
+    let half = Half {
+        closing: true,
+        ..Half::server(4096)
+    };
     for frames in conversations() {
-        let closing = || {
-            let mut session = server();
-            session.close(None, "", &mut Vec::new());
-            session
-        };
-        let whole = converse(closing(), &[&frames]);
         for cut in 0..=frames.len() {
-            let (left, right) = frames.split_at(cut);
-            assert_eq!(
-                converse(closing(), &[left, right]),
-                whole,
-                "{frames:x?} at {cut}"
-            );
+            every_cut_gives_the_same(half, &frames, &[cut, usize::MAX]);
         }
     }
 }
@@ -219,29 +195,15 @@ fn fragments(parts: &[String]) -> Vec<u8> {
     bytes
 }
 
-fn cut_into<'b>(mut bytes: &'b [u8], sizes: &[usize]) -> Vec<&'b [u8]> {
-    let mut chunks = Vec::new();
-    for size in sizes {
-        let (chunk, rest) = bytes.split_at((*size).min(bytes.len()));
-        chunks.push(chunk);
-        bytes = rest;
-    }
-    chunks.push(bytes);
-    chunks
-}
-
 proptest! {
     #[test]
     fn random_conversations_come_out_the_same_for_random_splits(
         frames in prop::collection::vec(random_frame(), 1..8),
         sizes in prop::collection::vec(0usize..60, 0..40),
+        closing: bool,
     ) {
-        let bytes = frames.concat();
-        let whole = converse(server(), &[&bytes]);
-        prop_assert_eq!(&converse(server(), &cut_into(&bytes, &sizes)), &whole);
-        let (mut session, mut seen, mut wire) = (server(), Vec::new(), Vec::new());
-        feed_directly(&mut session, &bytes, &mut wire, &mut seen);
-        prop_assert_eq!(&(seen, wire), &whole);
+        let half = Half { closing, ..Half::server(4096) };
+        every_cut_gives_the_same(half, &frames.concat(), &sizes);
     }
 
     #[test]
@@ -249,10 +211,8 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         sizes in prop::collection::vec(0usize..20, 0..30),
     ) {
-        let whole = converse(server(), &[&bytes]);
-        prop_assert_eq!(&converse(server(), &cut_into(&bytes, &sizes)), &whole);
-        let client = || Session::client(Settings::default());
-        prop_assert_eq!(converse(client(), &cut_into(&bytes, &sizes)), converse(client(), &[&bytes]));
+        every_cut_gives_the_same(Half::server(4096), &bytes, &sizes);
+        every_cut_gives_the_same(Half::client(65_536), &bytes, &sizes);
     }
 
     #[test]
@@ -262,7 +222,7 @@ proptest! {
     ) {
         let bytes: Vec<u8> = texts.iter().flat_map(|parts| fragments(parts)).collect();
         let expected: Vec<_> = texts.iter().map(|parts| text(&parts.concat())).collect();
-        let (seen, wire) = converse(server(), &cut_into(&bytes, &sizes));
+        let (seen, wire) = converse(server(), &cut(&bytes, &sizes));
         prop_assert_eq!(seen, expected);
         prop_assert!(wire.is_empty());
     }

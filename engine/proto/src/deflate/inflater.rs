@@ -97,15 +97,20 @@ impl Inflater {
         self.inflate_blocks(compressed, output)?;
         // RFC 7692, 7.2.2: append 00 00 ff ff to the tail. Whether the data ends there shows what
         // follows it: an empty final block where nothing is kept, or a stop before the next block.
-        let (tail, flush, end): (&[u8], _, _) = if takeover {
-            (&TAIL_AND_BLOCK, InflateFlush::Block, Status::Ok)
+        let (tail, flush): (&[u8], _) = if takeover {
+            (&TAIL_AND_BLOCK, InflateFlush::Block)
         } else {
-            (&TAIL_AND_END, InflateFlush::NoFlush, Status::StreamEnd)
+            (&TAIL_AND_END, InflateFlush::NoFlush)
         };
-        let size = if takeover { TAIL.len() } else { tail.len() };
         let filled = output.filled;
         let (status, taken) = self.step(tail, flush, output)?;
-        if status == end && taken == size && output.filled == filled {
+        let ended = match status {
+            Status::StreamEnd if taken == tail.len() => !takeover,
+            // RFC 7692, 7.2.1: the empty block whose end was cut off may be a final one itself.
+            Status::Ok | Status::StreamEnd => taken == TAIL.len(),
+            Status::BufError => false,
+        };
+        if ended && output.filled == filled {
             Ok(())
         } else {
             Err(Violation::DeflateInvalid)

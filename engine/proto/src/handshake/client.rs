@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Status};
 
-use super::head::{Head, Only, has_bare_line_feed, write_header};
+use super::head::{Head, Only, bare_line_feed, write_header};
 use super::key::{KEY_SIZE, accept, encode_key};
 use super::list::{Extension, contains_token};
 use crate::limits::{HEADER_COUNT_CEILING, HeadLimits};
@@ -103,7 +103,7 @@ impl ClientKey {
             }
             Status::Partial => Ok(None),
             Status::Complete(size) => {
-                if has_bare_line_feed(&window[..size]) {
+                if bare_line_feed(&window[..size]).is_some() {
                     return Err(malformed("a line does not end in CR LF"));
                 }
                 let status = parsed.code.unwrap_or_default();

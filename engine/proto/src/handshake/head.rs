@@ -113,17 +113,15 @@ impl Span {
     }
 }
 
-/// Whether each line ends in CR LF. Parsers that also take a bare LF see other lines than we do, which is
-/// how requests are smuggled.
-pub(crate) fn has_bare_line_feed(head: &[u8]) -> bool {
+/// Where the first line feed stands that has no carriage return. Parsers that also take a bare LF see other
+/// lines than we do, which is how requests are smuggled.
+pub(crate) fn bare_line_feed(head: &[u8]) -> Option<usize> {
     let mut previous = 0;
-    for &byte in head {
-        if byte == b'\n' && previous != b'\r' {
-            return true;
-        }
+    head.iter().position(|&byte| {
+        let bare = byte == b'\n' && previous != b'\r';
         previous = byte;
-    }
-    false
+        bare
+    })
 }
 
 /// Appends one header line.
@@ -172,10 +170,10 @@ mod tests {
 
     #[test]
     fn a_line_feed_needs_its_carriage_return() {
-        assert!(!has_bare_line_feed(b"a\r\nb\r\n\r\n"));
-        assert!(has_bare_line_feed(b"a\nb"));
-        assert!(has_bare_line_feed(b"\n"));
-        assert!(has_bare_line_feed(b"a\r\n\n"));
+        assert_eq!(bare_line_feed(b"a\r\nb\r\n\r\n"), None);
+        assert_eq!(bare_line_feed(b"a\nb\n"), Some(1));
+        assert_eq!(bare_line_feed(b"\n"), Some(0));
+        assert_eq!(bare_line_feed(b"a\r\n\n"), Some(3));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Status};
 
-use super::head::{Head, Only, has_bare_line_feed};
+use super::head::{Head, Only, bare_line_feed};
 use super::list::is_token_byte;
 use super::refusal::Refusal;
 use crate::limits::{HEADER_COUNT_CEILING, HeadLimits};
@@ -74,19 +74,24 @@ pub fn read_request<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Result<HeadStat
 fn read_head<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Result<HeadStatus<'a>, Refusal> {
     let window = &bytes[..bytes.len().min(limits.size())];
     check_start(window)?;
+    // Nothing behind a bare line feed is looked at: a head is refused for the first of its faults, however
+    // much of it has come.
+    let bare = bare_line_feed(window);
+    let window = &window[..bare.map_or(window.len(), |index| index + 1)];
     let mut headers = [EMPTY_HEADER; HEADER_COUNT_CEILING];
     let mut parsed = httparse::Request::new(&mut headers[..limits.header_count()]);
-    let status = parsed.parse(window).map_err(refuse_malformed)?;
+    let status = parsed.parse(window);
+    // RFC 6455, 4.2.1: HTTP/1.1 or higher. It stands before all header lines, which may have faults too.
+    if parsed.version == Some(0) {
+        return Err(refuse_malformed(httparse::Error::Version));
+    }
+    let status = status.map_err(refuse_malformed)?;
     let size = match status {
         Status::Complete(size) => size,
         Status::Partial => window.len(),
     };
-    if has_bare_line_feed(&window[..size]) {
+    if bare.is_some_and(|index| index < size) {
         return Err(refuse_malformed(httparse::Error::NewLine));
-    }
-    // RFC 6455, 4.2.1: HTTP/1.1 or higher.
-    if parsed.version == Some(0) {
-        return Err(refuse_malformed(httparse::Error::Version));
     }
     let target = parsed.path.unwrap_or_default();
     if status.is_partial() {
