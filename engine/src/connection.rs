@@ -30,6 +30,9 @@ pub(crate) struct Connection<S> {
     pub(crate) generation: u32,
     /// When something happens if nothing else does; 0 is never.
     pub(crate) deadline: Tick,
+    /// When the message that has begun to arrive must have ended; 0 while none has. No later
+    /// than this is `deadline`, while the conversation is open.
+    pub(crate) message_due: Tick,
     /// Where its foremost entry stands in the wheel; 0 is nowhere.
     pub(crate) armed: Tick,
     /// Its place in the turn's list of those that are sent to, or [`NONE`].
@@ -81,10 +84,6 @@ impl Flags {
     pub(crate) const ENDED: Self = Self(4);
     /// When all is sent, our side is shut.
     pub(crate) const FINISHING: Self = Self(8);
-    /// The deadline is that of an unfinished message.
-    pub(crate) const IN_MESSAGE: Self = Self(16);
-    /// One of those that have to be looked at after each read.
-    pub(crate) const BUSY: Self = Self(Self::SENDING.0 | Self::IN_MESSAGE.0);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -104,6 +103,7 @@ impl<S> Connection<S> {
         Self {
             generation,
             deadline: 0,
+            message_due: 0,
             armed: 0,
             pending: NONE,
             outbox: NONE,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slab::Slab;
 use tidegate_io::{Parcel, Peer};
@@ -15,10 +15,12 @@ use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
 use crate::mailbox::{Frame, Post};
 use crate::outbox::Outbox;
-use crate::timers::{Entry, Timers};
+use crate::timers::Timers;
 use crate::topics::{Subscriber, Subscription, Topics};
 use crate::turn::{Bytes, Turn};
 use crate::{Busy, ConnectionId, EndReason, Handler, Limits, SendError};
+
+mod pace;
 
 /// A larger frame is not copied into an arena; it becomes a parcel.
 const PARCEL_SIZE_MIN: usize = 16 * 1024;
@@ -45,6 +47,8 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) post: Post<H::Note>,
     /// Notes of the handler to itself.
     pub(crate) notes: VecDeque<H::Note>,
+    /// Bytes of large messages and of publications that have been queued since the last flush.
+    pub(crate) bytes_queued: usize,
     /// Operations that could not be submitted while the driver's bytes were lent.
     pub(crate) operations: Vec<Operation>,
     /// Connections to be shut once all has been sent; with their generations.
@@ -122,6 +126,7 @@ impl<H: Handler> Core<H> {
             touched: Vec::new(),
             post,
             notes: VecDeque::new(),
+            bytes_queued: 0,
             operations: Vec::new(),
             finishing: Vec::new(),
             lost: Vec::new(),
@@ -231,6 +236,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn send_parcel(&mut self, slot: u32, parcel: Parcel) {
         // What has been written before goes before.
         self.claim_replies();
+        self.bytes_queued += parcel.len();
         let connection = &mut self.connections[slot as usize];
         if connection.flags.has(Flags::SENDING) {
             self.outboxes[connection.outbox as usize].push(parcel);
@@ -297,6 +303,10 @@ impl<H: Handler> Core<H> {
 
     fn add_publication(&mut self, topic: u32, bytes: Bytes) {
         let index = u32::try_from(self.publications.len()).expect("a turn is bounded");
+        self.bytes_queued += match &bytes {
+            Bytes::Wire(start, end) | Bytes::Post(start, end) => (end - start) as usize,
+            Bytes::Shared(parcel) => parcel.len(),
+        };
         self.publications.push(Publication { bytes, next: NONE });
         let entry = self.topics.get_mut(topic);
         if entry.first == NONE {
@@ -381,21 +391,6 @@ impl<H: Handler> Core<H> {
         open.closing = Some(why);
         self.hold_back(slot, start, WireKind::Other);
         self.set_deadline(slot, self.limits.close_timeout);
-    }
-
-    /// Something will happen to this connection after this time, instead of at whatever
-    /// moment was set before.
-    pub(crate) fn set_deadline(&mut self, slot: u32, after: Duration) {
-        let tick = self.timers.tick_after(self.now, after);
-        let connection = &mut self.connections[slot as usize];
-        connection.deadline = tick;
-        if connection.armed == 0 || connection.armed > tick {
-            let entry = Entry {
-                slot,
-                generation: connection.generation,
-            };
-            connection.armed = self.timers.insert(tick, entry);
-        }
     }
 
     /// Answers a handshake that is not accepted; nothing else has been said to this peer.

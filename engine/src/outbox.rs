@@ -27,6 +27,8 @@ pub(crate) struct Outbox {
     /// The last pong owed. RFC 6455, 5.5.3: a peer that sends many pings may be answered for
     /// the most recent one only; so a flood of pings keeps one pong.
     pong: Option<Parcel>,
+    /// What has been received from the peer and is not looked at before it reads.
+    unread: Vec<u8>,
 }
 
 impl Outbox {
@@ -45,6 +47,21 @@ impl Outbox {
             .as_ref()
             .map_or(0, |pong| pong.len() + PARCEL_COST);
         self.bytes_under_way + self.queue_cost + self.tail.capacity() + pong
+    }
+
+    /// Puts aside what has been received and not looked at yet.
+    pub(crate) fn hold(&mut self, unread: &[u8]) {
+        self.unread.extend_from_slice(unread);
+    }
+
+    /// Is something received held?
+    pub(crate) fn holds(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// What was held, if anything was.
+    pub(crate) fn take_unread(&mut self) -> Option<Vec<u8>> {
+        self.holds().then(|| std::mem::take(&mut self.unread))
     }
 
     /// May so many bytes more wait, when at most `bytes_max` may?

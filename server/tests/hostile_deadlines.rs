@@ -199,7 +199,6 @@ fn a_message_ends_by_its_deadline_however_it_is_held_open() {
 }
 
 #[test]
-#[ignore = "fails: a message that begins in the read in which another ends inherits its deadline"]
 fn messages_that_end_in_time_are_not_ended_wherever_the_reads_cut_them() {
     let mut stage = Stage::around(Server::with(&["--message-timeout", "3s"]));
     let mut client = stage.server.open("/echo");

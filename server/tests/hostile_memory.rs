@@ -358,19 +358,16 @@ fn assert_amplified_echoes_pin_little(tier: &str, offer: &str) {
 }
 
 #[test]
-#[ignore = "fails: all replies to one read are queued before the limit of the outbox is looked at"]
 fn echoes_that_grow_by_a_hundred_pin_the_outbox_in_the_shared_tier() {
     assert_amplified_echoes_pin_little("shared", &format!("{OFFER}; server_max_window_bits=9"));
 }
 
 #[test]
-#[ignore = "fails: all replies to one read are queued before the limit of the outbox is looked at"]
 fn echoes_that_grow_by_a_hundred_pin_the_outbox_in_the_takeover_tier() {
     assert_amplified_echoes_pin_little("takeover", OFFER);
 }
 
 #[test]
-#[ignore = "fails: all publications of one turn are kept, inflated, until it ends"]
 fn bombs_said_to_a_room_do_not_add_up() {
     let mut stage = patient(&[]);
     let room =

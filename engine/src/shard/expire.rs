@@ -7,6 +7,7 @@ use tidegate_proto::CloseCode;
 use tidegate_proto::handshake::Refusal;
 
 use super::{EndReason, Flags, Handler, Op, Shard, Stage};
+use crate::timers::Tick;
 
 /// How many connections one turn of a drain tells, so that it delays nobody for long.
 const DRAIN_STEP: usize = 4096;
@@ -33,7 +34,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     self.core.connection(entry.slot).armed = armed;
                 } else if deadline != 0 {
                     connection.deadline = 0;
-                    self.on_deadline(entry.slot);
+                    self.on_deadline(entry.slot, tick);
                 }
             }
         }
@@ -47,7 +48,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         self.run_operations();
     }
 
-    fn take_lost(&mut self) {
+    pub(super) fn take_lost(&mut self) {
         while let Some((slot, generation, reason)) = self.core.lost.pop() {
             if self.is_current(slot, generation) {
                 self.abandon(slot, reason, true);
@@ -75,9 +76,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         });
     }
 
-    fn on_deadline(&mut self, slot: u32) {
+    fn on_deadline(&mut self, slot: u32, tick: Tick) {
         let connection = self.core.connection(slot);
-        let flags = connection.flags;
+        let (flags, message_due) = (connection.flags, connection.message_due);
         match &connection.stage {
             Stage::Handshake { .. } => {
                 let refusal =
@@ -91,13 +92,13 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 };
                 self.abandon(slot, reason, true);
             }
-            Stage::Open(_) if flags.has(Flags::SENDING) => {
-                self.abandon(slot, EndReason::SendTimeout, true);
-            }
-            Stage::Open(_) if flags.has(Flags::IN_MESSAGE) => {
+            Stage::Open(_) if message_due != 0 && message_due <= tick => {
                 let why = EndReason::MessageTimeout;
                 self.core
                     .close(slot, CloseCode::POLICY, "the message took too long", why);
+            }
+            Stage::Open(_) if flags.has(Flags::SENDING) => {
+                self.abandon(slot, EndReason::SendTimeout, true);
             }
             Stage::Open(_) | Stage::Released => {}
             Stage::Lingering => self.core.release(slot, true),

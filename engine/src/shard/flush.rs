@@ -11,6 +11,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn flush(&mut self) {
         self.answer();
         self.core.turn.clear();
+        self.core.bytes_queued = 0;
     }
 
     /// Sends all that is pending: at the end of the turn, and the replies to one read before
@@ -106,6 +107,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 // In a close handshake, its own deadline stays.
                 if connection.talking().is_some() {
                     self.core.set_deadline(slot, self.core.limits.send_timeout);
+                    self.core.keep_message_due(slot);
                 }
             }
         }
@@ -120,7 +122,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if outbox == NONE {
             return;
         }
-        let outbox = core.outboxes.remove(outbox as usize);
+        let mut outbox = core.outboxes.remove(outbox as usize);
+        let unread = outbox.take_unread();
         for parcel in outbox.take_batch() {
             let run = core.turn.add_run(Bytes::Shared(parcel), 0);
             let size = core.turn.run_size(run);
@@ -130,15 +133,24 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             core.finishing.push((slot, connection.generation));
         } else if connection.talking().is_some() {
             connection.deadline = 0;
-            if connection.flags.has(Flags::IN_MESSAGE) {
-                core.set_deadline(slot, core.limits.message_timeout);
-            }
+            core.keep_message_due(slot);
         }
         let connection = &mut core.connections[slot as usize];
         if connection.pending == NONE && connection.flags.has(Flags::PAUSED) {
             connection.flags.clear(Flags::PAUSED);
             core.operations.push(Operation::Resume { slot });
         }
+        if let Some(unread) = unread {
+            self.read_on(slot, unread);
+        }
+    }
+
+    /// Delivers and sends what has been queued so far, in the middle of a turn: what one read
+    /// brings forth may be a thousand times its size, and must not pile up.
+    pub(super) fn relieve(&mut self) {
+        self.deliver();
+        self.take_lost();
+        self.flush();
     }
 
     /// Shuts our side of those that have nothing more to say.

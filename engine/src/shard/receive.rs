@@ -9,7 +9,7 @@ use tidegate_proto::{
     Violation,
 };
 
-use super::{Context, EndReason, Flags, Handler, Shard, Stage};
+use super::{Context, EndReason, Flags, Handler, NONE, Shard, Stage};
 use crate::compression::Agreed;
 use crate::connection::Open;
 use crate::core::{Operation, WireKind};
@@ -39,6 +39,40 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             // What has just been touched, here and in the kernel, is still in the nearest
             // cache: the replies to one read are sent before the next is received.
             self.answer();
+            if self.core.is_full() {
+                self.relieve();
+            }
+        }
+    }
+
+    /// Takes in the rest of a read that has brought forth much, part by part, each of which is
+    /// sent before the next; whatever a peer that does not read would get is not even looked at.
+    pub(super) fn read_on(&mut self, slot: u32, mut unread: Vec<u8>) {
+        let generation = self.core.connections[slot as usize].generation;
+        let mut read = 0;
+        loop {
+            self.relieve();
+            if !self.is_current(slot, generation) {
+                return;
+            }
+            self.core.pause_if_full(slot);
+            let connection = &self.core.connections[slot as usize];
+            if connection.flags.has(Flags::PAUSED) && connection.outbox != NONE {
+                self.core.outboxes[connection.outbox as usize].hold(&unread[read..]);
+                self.run_operations();
+                return;
+            }
+            if !matches!(connection.stage, Stage::Open(_)) {
+                return;
+            }
+            let mut half = Half {
+                core: &mut self.core,
+                handler: &mut self.handler,
+            };
+            match half.on_frames(slot, &mut unread[read..]) {
+                Next::Unread(rest) => read = unread.len() - rest,
+                next => return self.go_on(next),
+            }
         }
     }
 
@@ -50,6 +84,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Next::Ended(slot) => self.on_ended(slot),
             Next::Sent(slot) => self.on_sent(slot),
             Next::Gone(slot) => self.abandon(slot, EndReason::Reset, false),
+            Next::Unread(_) => unreachable!("what was lent has been copied"),
+            Next::ReadOn(slot, unread) => self.read_on(slot, unread),
             Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
             Next::End(slot, reason, code) => {
                 self.end(slot, reason, code);
@@ -83,6 +119,10 @@ enum Next {
     Gone(u32),
     Refused,
     End(u32, EndReason, Option<CloseCode>),
+    /// So many bytes at the end have not been looked at: too much is queued.
+    Unread(usize),
+    /// These bytes have not been looked at.
+    ReadOn(u32, Vec<u8>),
 }
 
 /// A shard without its driver, which has lent its bytes.
@@ -128,7 +168,7 @@ impl<H: Handler> Half<'_, H> {
     fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.counted.bytes_in += bytes.len() as u64;
         match &mut self.core.connection(slot).stage {
-            Stage::Open(_) => self.on_frames(slot, bytes),
+            Stage::Open(_) => self.on_chunk(slot, bytes),
             Stage::Handshake { head } => {
                 let head = std::mem::take(head);
                 self.on_head(slot, head, bytes)
@@ -137,11 +177,24 @@ impl<H: Handler> Half<'_, H> {
         }
     }
 
-    /// Bytes of an open WebSocket.
+    /// Bytes of an open WebSocket, which are lent.
+    #[inline]
+    fn on_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+        match self.on_frames(slot, bytes) {
+            Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
+            next => next,
+        }
+    }
+
+    /// Bytes of an open WebSocket, as far as what they bring forth can be queued.
     fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.reply_to(slot);
+        let messages_before = self.core.counted.messages_in;
         let mut input = Input::new(bytes);
         while !input.is_empty() {
+            if self.core.is_full() || self.core.is_behind(slot) {
+                return Next::Unread(input.remaining());
+            }
             let start = self.core.turn.wire.len();
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
@@ -159,9 +212,11 @@ impl<H: Handler> Half<'_, H> {
         }
         let connection = &self.core.connections[slot as usize];
         if let Stage::Open(open) = &connection.stage
-            && (open.session.message_open() || connection.flags.has(Flags::BUSY))
+            && (open.session.message_open()
+                || connection.message_due != 0
+                || connection.flags.has(Flags::SENDING))
         {
-            self.after_frames(slot);
+            self.after_frames(slot, self.core.counted.messages_in != messages_before);
         }
         Next::Nothing
     }
@@ -239,8 +294,10 @@ impl<H: Handler> Half<'_, H> {
     }
 
     /// The chunk is used up: is a message left open, and does too much wait to be sent?
+    ///
+    /// `ended`: a message did end in it, so one that is open has begun in it.
     #[inline(never)]
-    fn after_frames(&mut self, slot: u32) {
+    fn after_frames(&mut self, slot: u32, ended: bool) {
         let connection = &mut self.core.connections[slot as usize];
         let Stage::Open(open) = &mut connection.stage else {
             return;
@@ -252,31 +309,13 @@ impl<H: Handler> Half<'_, H> {
                     .operations
                     .push(Operation::ReceiveInto { slot, buffer, size });
             }
-            if !connection.flags.has(Flags::IN_MESSAGE) {
-                connection.flags.set(Flags::IN_MESSAGE);
-                if open.closing.is_none() && !connection.flags.has(Flags::SENDING) {
-                    self.core
-                        .set_deadline(slot, self.core.limits.message_timeout);
-                }
+            if connection.message_due == 0 || ended {
+                self.core.begin_message(slot);
             }
-        } else if connection.flags.has(Flags::IN_MESSAGE) {
-            connection.flags.clear(Flags::IN_MESSAGE);
-            if open.closing.is_none() && !connection.flags.has(Flags::SENDING) {
-                connection.deadline = 0;
-            }
+        } else if connection.message_due != 0 {
+            self.core.end_message(slot);
         }
-        self.pause_if_full(slot);
-    }
-
-    fn pause_if_full(&mut self, slot: u32) {
-        let connection = &mut self.core.connections[slot as usize];
-        if connection.flags.has(Flags::SENDING) && !connection.flags.has(Flags::PAUSED) {
-            let outbox = &self.core.outboxes[connection.outbox as usize];
-            if outbox.bytes_used() > self.core.limits.outbox_pause_size {
-                connection.flags.set(Flags::PAUSED);
-                self.core.operations.push(Operation::Pause { slot });
-            }
-        }
+        self.core.pause_if_full(slot);
     }
 
     fn on_filled(&mut self, slot: u32, buffer: Vec<u8>) -> Next {
@@ -287,11 +326,12 @@ impl<H: Handler> Half<'_, H> {
         };
         let before = open.session.memory();
         self.core.counted.bytes_in += buffer.len().saturating_sub(before) as u64;
+        let messages_before = self.core.counted.messages_in;
         let event = open.session.give_buffer(buffer, &mut self.core.turn.wire);
         if let Some(next @ (Next::Ended(_) | Next::End(..))) = self.on_event(slot, start, event) {
             return next;
         }
-        self.after_frames(slot);
+        self.after_frames(slot, self.core.counted.messages_in != messages_before);
         Next::Nothing
     }
 
@@ -336,10 +376,8 @@ impl<H: Handler> Half<'_, H> {
     /// `true`: a WebSocket is open now.
     fn on_request(&mut self, slot: u32, request: &Request<'_>) -> bool {
         if request.has_body() {
-            self.refuse(
-                slot,
-                &Refusal::new(400, "body", "a request body is not accepted here"),
-            );
+            let refusal = Refusal::new(400, "body", "a request body is not accepted here");
+            self.refuse(slot, &refusal.answering(request.method()));
             return false;
         }
         match self.handler.on_request(request) {
@@ -402,7 +440,7 @@ impl<H: Handler> Half<'_, H> {
     /// What came behind the head belongs to the WebSocket, or to nobody.
     fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
         if opened && !rest.is_empty() {
-            self.on_frames(slot, rest)
+            self.on_chunk(slot, rest)
         } else {
             Next::Nothing
         }
