@@ -4,11 +4,17 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tidegate_peers::cases;
 
 fn peers(criterion: &mut Criterion) {
-    for mut case in cases() {
+    for case in cases() {
         let mut group = criterion.benchmark_group(case.function);
         group.throughput(Throughput::Elements(case.messages));
         let id = BenchmarkId::new(&case.message, case.name);
-        group.bench_function(id, |bencher| bencher.iter(|| (case.run)()));
+        let mut case = Some(case);
+        let mut run = None;
+        group.bench_function(id, |bencher| {
+            let prepare = || case.take().expect("it is prepared once").prepare();
+            let run = run.get_or_insert_with(prepare);
+            bencher.iter(run);
+        });
         group.finish();
     }
 }

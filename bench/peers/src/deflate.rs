@@ -3,7 +3,7 @@
 //!
 //! The shared tier keeps nothing from message to message. The takeover tier keeps a window of 2 KiB for
 //! what is sent, as the server's default is; sockudo-ws gives its own more memory for symbols (memory
-//! level 8 for our 3). Inflating, tidegate checks UTF-8 as well, and writes into a buffer that is used again.
+//! level 8 for our 3). Both check UTF-8 after inflating. tidegate writes into a buffer that is used again.
 
 use std::hint::black_box;
 
@@ -18,74 +18,87 @@ use crate::{Case, size_name};
 const SIZES: [usize; 3] = [128, 512, 4096];
 
 /// How many different messages go round.
-const COUNT: u32 = 16;
+const COUNT: usize = 16;
 
 const SIZE_MAX: usize = 64 * 1024;
 
 pub(crate) fn add(cases: &mut Vec<Case>) {
-    for takeover in [false, true] {
+    for (function, takeover) in [("compress, shared", false), ("compress, takeover", true)] {
         for size in SIZES {
-            let messages: Vec<String> = (0..COUNT).map(|serial| json(size, serial)).collect();
-            let count = messages.len() as u64;
-            let function = if takeover {
-                "compress, takeover"
-            } else {
-                "compress, shared"
-            };
-            let (ours, theirs) = (messages.clone(), messages);
-            let mut deflater = Deflater::new(settings(takeover));
-            let mut out = Vec::new();
-            let run = move || {
-                for message in &ours {
-                    deflater.deflate(black_box(message.as_bytes()), takeover, &mut out);
-                    black_box(&out);
-                }
-            };
-            cases.push(Case::new(function, size_name(size), "tidegate", run).of_messages(count));
-            let mut encoder = encoder(takeover);
-            let run = move || {
-                for message in &theirs {
-                    let made = encoder.compress(black_box(message.as_bytes()));
-                    black_box(made.expect("in memory"));
-                }
-            };
-            cases.push(Case::new(function, size_name(size), "sockudo-ws", run).of_messages(count));
+            let message = || size_name(size);
+            let prepare = move || tidegate_compresses(takeover, size);
+            let case = Case::new(function, message(), "tidegate", prepare);
+            cases.push(case.of_messages(COUNT));
+            let prepare = move || sockudo_compresses(takeover, size);
+            let case = Case::new(function, message(), "sockudo-ws", prepare);
+            cases.push(case.of_messages(COUNT));
         }
     }
-    for takeover in [false, true] {
+    for (function, takeover) in [("inflate, shared", false), ("inflate, takeover", true)] {
         for size in SIZES {
-            add_inflaters(cases, takeover, size);
+            let message = || size_name(size);
+            let prepare = move || tidegate_inflates(takeover, size);
+            let case = Case::new(function, message(), "tidegate", prepare);
+            cases.push(case.of_messages(COUNT));
+            let prepare = move || sockudo_inflates(takeover, size);
+            let case = Case::new(function, message(), "sockudo-ws", prepare);
+            cases.push(case.of_messages(COUNT));
         }
     }
 }
 
-fn add_inflaters(cases: &mut Vec<Case>, takeover: bool, size: usize) {
-    let function = if takeover {
-        "inflate, takeover"
-    } else {
-        "inflate, shared"
-    };
-    let compressed = compressed(takeover, size);
-    let count = compressed.len() as u64;
-    let (ours, theirs) = (compressed.clone(), compressed);
+fn tidegate_compresses(takeover: bool, size: usize) -> impl FnMut() {
+    let messages = messages(size);
+    let mut deflater = Deflater::new(settings(takeover));
+    let mut out = Vec::new();
+    move || {
+        for message in &messages {
+            deflater.deflate(black_box(message.as_bytes()), takeover, &mut out);
+            black_box(out.as_slice());
+        }
+    }
+}
+
+fn sockudo_compresses(takeover: bool, size: usize) -> impl FnMut() {
+    let messages = messages(size);
+    let mut encoder = encoder(takeover);
+    move || {
+        for message in &messages {
+            let made = encoder.compress(black_box(message.as_bytes()));
+            black_box(made.expect("in memory"));
+        }
+    }
+}
+
+fn tidegate_inflates(takeover: bool, size: usize) -> impl FnMut() {
+    let messages = compressed(takeover, size);
     let mut inflater = Inflater::new();
     let mut out = Vec::new();
-    let run = move || {
-        for message in &ours {
+    move || {
+        for message in &messages {
             let kind = MessageKind::Text;
             let made = inflater.inflate(kind, black_box(message), takeover, SIZE_MAX, &mut out);
             black_box(made.expect("valid"));
         }
-    };
-    cases.push(Case::new(function, size_name(size), "tidegate", run).of_messages(count));
+    }
+}
+
+fn sockudo_inflates(takeover: bool, size: usize) -> impl FnMut() {
+    let messages = compressed(takeover, size);
     let mut decoder = DeflateDecoder::new(DeflateWindowBits::Bits15, !takeover);
-    let run = move || {
-        for message in &theirs {
+    move || {
+        for message in &messages {
             let made = decoder.decompress(black_box(message), SIZE_MAX);
-            black_box(made.expect("valid"));
+            let made = made.expect("valid");
+            // As its reader does with a text.
+            black_box(sockudo_ws::utf8::validate_utf8(&made));
+            black_box(made);
         }
-    };
-    cases.push(Case::new(function, size_name(size), "sockudo-ws", run).of_messages(count));
+    }
+}
+
+fn messages(size: usize) -> Vec<String> {
+    (0..COUNT).map(|serial| json(size, serial)).collect()
 }
 
 fn settings(takeover: bool) -> DeflaterSettings {
@@ -109,12 +122,12 @@ fn encoder(takeover: bool) -> DeflateEncoder {
 /// so that it does not matter what lies before it.
 fn compressed(takeover: bool, size: usize) -> Vec<Vec<u8>> {
     let mut deflater = Deflater::new(settings(takeover));
-    let deflate = |serial| {
+    let deflate = |message: &String| {
         let mut out = Vec::new();
-        deflater.deflate(json(size, serial).as_bytes(), takeover, &mut out);
+        deflater.deflate(message.as_bytes(), takeover, &mut out);
         out
     };
-    (0..COUNT).map(deflate).collect()
+    messages(size).iter().map(deflate).collect()
 }
 
 #[cfg(test)]
@@ -128,8 +141,7 @@ mod tests {
                 let mut encoder = encoder(takeover);
                 let (mut inflater, mut out) = (Inflater::new(), Vec::new());
                 let mut decoder = DeflateDecoder::new(DeflateWindowBits::Bits15, !takeover);
-                for (serial, ours) in (0..COUNT).zip(compressed(takeover, size)) {
-                    let message = json(size, serial);
+                for (message, ours) in messages(size).iter().zip(compressed(takeover, size)) {
                     let theirs = encoder.compress(message.as_bytes()).unwrap().unwrap();
                     let kind = MessageKind::Text;
                     let made = inflater.inflate(kind, &theirs, takeover, SIZE_MAX, &mut out);

@@ -4,7 +4,7 @@
 use crate::feed::Feed;
 use crate::inbound::{copy, receive};
 use crate::messages::{Script, text, wire_in_pieces};
-use crate::receivers::{FastWebSockets, Receiver, Sockudo, Tidegate, Tungstenite};
+use crate::receivers::{FastWebSockets, Sockudo, Tidegate, Tungstenite};
 use crate::{Case, size_name};
 
 const KIB: usize = 1024;
@@ -22,23 +22,22 @@ pub(crate) fn add(cases: &mut Vec<Case>) {
     for (function, chunk_size) in CHUNKS {
         for size in SIZES {
             for piece in PIECES {
-                let text = text(Script::Ascii, size);
-                let wire = wire_in_pieces(&text, piece);
-                let message = match piece {
+                let message = || match piece {
                     usize::MAX => format!("{} whole", size_name(size)),
                     _ => format!("{} by {}", size_name(size), size_name(piece)),
                 };
-                let feed = || Feed::new(&wire, chunk_size);
-                cases.push(one::<Tidegate>(function, &message, feed()));
-                cases.push(one::<Tungstenite>(function, &message, feed()));
-                cases.push(one::<FastWebSockets>(function, &message, feed()));
-                cases.push(one::<Sockudo>(function, &message, feed()));
-                cases.push(copy(function, &message, feed(), 1));
+                let feed = move || {
+                    let wire = wire_in_pieces(&text(Script::Ascii, size), piece);
+                    Feed::new(&wire, chunk_size)
+                };
+                cases.extend([
+                    receive::<Tidegate>(function, message(), feed, 1),
+                    receive::<Tungstenite>(function, message(), feed, 1),
+                    receive::<FastWebSockets>(function, message(), feed, 1),
+                    receive::<Sockudo>(function, message(), feed, 1),
+                    copy(function, message(), feed, 1),
+                ]);
             }
         }
     }
-}
-
-fn one<R: Receiver>(function: &'static str, message: &str, feed: Feed) -> Case {
-    receive::<R>(function, message, feed, 1)
 }

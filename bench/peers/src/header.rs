@@ -37,65 +37,70 @@ const READS: [(&str, Read); 2] = [
 pub(crate) fn add(cases: &mut Vec<Case>) {
     for size in SIZES {
         for (name, read) in READS {
-            let wire = wire(&text(Script::Ascii, size), 1);
-            let run = move || {
-                black_box(read(black_box(&wire)));
+            let prepare = move || {
+                let wire = wire(&text(Script::Ascii, size), 1);
+                move || {
+                    black_box(read(black_box(&wire)));
+                }
             };
-            cases.push(Case::new("read header", size_name(size), name, run));
+            cases.push(Case::new("read header", size_name(size), name, prepare));
         }
     }
     for size in SIZES {
-        add_writers(cases, size);
+        let (function, message) = ("write header", || size_name(size));
+        let prepare = move || tidegate(size);
+        cases.push(Case::new(function, message(), "tidegate", prepare));
+        let prepare = move || tungstenite(size);
+        cases.push(Case::new(function, message(), "tungstenite", prepare));
+        let prepare = move || fastwebsockets(size);
+        cases.push(Case::new(function, message(), "fastwebsockets", prepare));
+        let prepare = move || sockudo(size);
+        cases.push(Case::new(function, message(), "sockudo-ws", prepare));
     }
 }
 
-fn add_writers(cases: &mut Vec<Case>, size: usize) {
-    let mut add = |name, run: Box<dyn FnMut()>| {
-        cases.push(Case::new("write header", size_name(size), name, run));
-    };
+fn tidegate(size: usize) -> impl FnMut() {
     let mut wire = Vec::with_capacity(64);
-    let run = move || {
+    move || {
         wire.clear();
         frame::encode_message_header(MessageKind::Text, black_box(size), &mut wire);
-        black_box(&wire);
-    };
-    add("tidegate", Box::new(run));
+        black_box(wire.as_slice());
+    }
+}
 
+fn tungstenite(size: usize) -> impl FnMut() {
     let mut wire = Vec::with_capacity(64);
     let header = FrameHeader {
         opcode: coding::OpCode::Data(coding::Data::Text),
         ..FrameHeader::default()
     };
-    let run = move || {
+    move || {
         wire.clear();
         let written = header.format(black_box(size as u64), &mut wire);
         written.expect("a vector takes all");
-        black_box(&wire);
-    };
-    add("tungstenite", Box::new(run));
+        black_box(wire.as_slice());
+    }
+}
 
-    let payload: &'static [u8] = Vec::leak(vec![b'x'; size]);
+fn fastwebsockets(size: usize) -> impl FnMut() {
+    let payload = vec![b'x'; size];
     let mut head = [0; 16];
-    let run = move || {
-        let mut frame = Frame::new(
-            true,
-            OpCode::Text,
-            None,
-            Payload::Borrowed(black_box(payload)),
-        );
-        black_box(frame.fmt_head(&mut head));
-        black_box(&head);
-    };
-    add("fastwebsockets", Box::new(run));
+    move || {
+        let payload = Payload::Borrowed(black_box(&payload));
+        let mut frame = Frame::new(true, OpCode::Text, None, payload);
+        let size = frame.fmt_head(&mut head);
+        black_box(&head[..size]);
+    }
+}
 
+fn sockudo(size: usize) -> impl FnMut() {
     let mut wire = BytesMut::with_capacity(64);
-    let run = move || {
+    move || {
         wire.clear();
         let opcode = sockudo_ws::OpCode::Text;
         sockudo_ws::frame::encode_frame_header(&mut wire, opcode, black_box(size), true, None);
-        black_box(&wire);
-    };
-    add("sockudo-ws", Box::new(run));
+        black_box(&wire[..]);
+    }
 }
 
 #[cfg(test)]

@@ -16,69 +16,64 @@ const SIZES: [usize; 5] = [16, 64, 512, 4096, 65_536];
 const BATCH: usize = 16;
 
 pub(crate) fn add(cases: &mut Vec<Case>) {
-    for (function, script) in [
-        ("inbound", Script::Ascii),
-        ("inbound, mixed", Script::Mixed),
+    for (function, script, sizes, count) in [
+        ("inbound", Script::Ascii, &SIZES[..], 1),
+        ("inbound, mixed", Script::Mixed, &SIZES, 1),
+        ("inbound, 16 a chunk", Script::Ascii, &SIZES[..4], BATCH),
     ] {
-        for size in SIZES {
-            let text = text(script, size);
-            add_all(cases, function, &size_name(size), wire(&text, 1), 1);
+        for &size in sizes {
+            let feed = move || Feed::new(&wire(&text(script, size), count), usize::MAX);
+            let receivers = [
+                receive::<Tidegate>(function, size_name(size), feed, count),
+                receive::<Tungstenite>(function, size_name(size), feed, count),
+                receive::<TungsteniteAsItComes>(function, size_name(size), feed, count),
+                receive::<FastWebSockets>(function, size_name(size), feed, count),
+                receive::<Sockudo>(function, size_name(size), feed, count),
+                copy(function, size_name(size), feed, count),
+            ];
+            cases.extend(receivers);
         }
     }
-    for size in &SIZES[..4] {
-        let wire = wire(&text(Script::Ascii, *size), BATCH);
-        add_all(cases, "inbound, 16 a chunk", &size_name(*size), wire, BATCH);
-    }
 }
 
-fn add_all(
-    cases: &mut Vec<Case>,
-    function: &'static str,
-    message: &str,
-    wire: Vec<u8>,
-    count: usize,
-) {
-    let feed = || Feed::new(&wire, usize::MAX);
-    cases.push(receive::<Tidegate>(function, message, feed(), count));
-    cases.push(receive::<Tungstenite>(function, message, feed(), count));
-    cases.push(receive::<TungsteniteAsItComes>(
-        function,
-        message,
-        feed(),
-        count,
-    ));
-    cases.push(receive::<FastWebSockets>(function, message, feed(), count));
-    cases.push(receive::<Sockudo>(function, message, feed(), count));
-    cases.push(copy(function, message, feed(), count));
-}
-
+/// The case of one crate that receives `count` messages from a feed.
 pub(crate) fn receive<R: Receiver>(
     function: &'static str,
-    message: &str,
-    feed: Feed,
+    message: String,
+    feed: impl FnOnce() -> Feed + 'static,
     count: usize,
 ) -> Case {
-    let mut receiver = R::new(feed);
-    let run = move || {
-        receiver.receive(count, |bytes| {
-            black_box(bytes);
-        });
+    let prepare = move || {
+        let mut receiver = R::new(feed());
+        move || {
+            receiver.receive(count, |bytes| {
+                black_box(bytes);
+            });
+        }
     };
-    Case::new(function, message, R::NAME, run).of_messages(count as u64)
+    Case::new(function, message, R::NAME, prepare).of_messages(count)
 }
 
 /// The copy that every one of them has in it.
-pub(crate) fn copy(function: &'static str, message: &str, mut feed: Feed, count: usize) -> Case {
-    let mut scratch = vec![0; feed.largest()];
-    let wire_size = feed.wire_size();
-    let run = move || {
-        let mut left = wire_size;
-        while left > 0 {
-            left -= feed.read(&mut scratch).expect("in memory");
-            black_box(&scratch);
+pub(crate) fn copy(
+    function: &'static str,
+    message: String,
+    feed: impl FnOnce() -> Feed + 'static,
+    count: usize,
+) -> Case {
+    let prepare = move || {
+        let mut feed = feed();
+        let mut scratch = vec![0; feed.largest()];
+        let wire_size = feed.wire_size();
+        move || {
+            let mut left = wire_size;
+            while left > 0 {
+                left -= feed.read(&mut scratch).expect("in memory");
+                black_box(&scratch);
+            }
         }
     };
-    Case::new(function, message, "copy alone", run).of_messages(count as u64)
+    Case::new(function, message, "copy alone", prepare).of_messages(count)
 }
 
 #[cfg(test)]

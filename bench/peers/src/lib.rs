@@ -31,6 +31,9 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// Handles the messages of one run.
+pub type Run = Box<dyn FnMut()>;
+
 /// One function of one crate on one message.
 pub struct Case {
     /// What is compared, such as `inbound`.
@@ -41,28 +44,34 @@ pub struct Case {
     pub name: &'static str,
     /// How many messages one run handles.
     pub messages: u64,
-    /// Handles them.
-    pub run: Box<dyn FnMut()>,
+    prepare: Box<dyn FnOnce() -> Run>,
 }
 
 impl Case {
-    fn new(
+    fn new<R: FnMut() + 'static>(
         function: &'static str,
         message: impl Into<String>,
         name: &'static str,
-        run: impl FnMut() + 'static,
+        prepare: impl FnOnce() -> R + 'static,
     ) -> Self {
         Self {
             function,
             message: message.into(),
             name,
             messages: 1,
-            run: Box::new(run),
+            prepare: Box::new(|| Box::new(prepare())),
         }
     }
 
-    fn of_messages(self, messages: u64) -> Self {
+    fn of_messages(self, messages: usize) -> Self {
+        let messages = messages as u64;
         Self { messages, ..self }
+    }
+
+    /// Makes all that is not part of a run.
+    #[must_use]
+    pub fn prepare(self) -> Run {
+        (self.prepare)()
     }
 
     /// Function, message and crate, as `count` and criterion know it.

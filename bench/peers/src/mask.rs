@@ -22,9 +22,11 @@ const SIZES: [usize; 8] = [8, 16, 64, 125, 512, 4096, 16_384, 65_536];
 pub(crate) fn add(cases: &mut Vec<Case>) {
     for size in SIZES {
         for (name, mask) in MASKS {
-            let mut wire = vec![b'x'; HEADER_SIZE + size];
-            let run = move || mask(black_box(&mut wire[HEADER_SIZE..]), black_box(KEY));
-            cases.push(Case::new("mask", size_name(size), name, run));
+            let prepare = move || {
+                let mut wire = vec![b'x'; HEADER_SIZE + size];
+                move || mask(black_box(&mut wire[HEADER_SIZE..]), black_box(KEY))
+            };
+            cases.push(Case::new("mask", size_name(size), name, prepare));
         }
     }
 }

@@ -40,12 +40,14 @@ pub(crate) fn text(script: Script, size: usize) -> String {
 }
 
 /// A JSON message of `size` bytes, as a feed of prices would send them; no two are alike.
-pub(crate) fn json(size: usize, serial: u32) -> String {
+pub(crate) fn json(size: usize, serial: usize) -> String {
     let mut text = format!(r#"{{"channel":"ticker","serial":{serial},"prices":["#);
-    let mut state = serial.wrapping_mul(2_654_435_761) | 1;
+    let mut state = (serial as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     while text.len() < size {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let (symbol, whole, cents) = (state >> 29, state >> 20 & 0x3ff, state >> 13 & 0x3f);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let (symbol, whole, cents) = (state >> 61, state >> 54 & 0x7f, state >> 48 & 0x3f);
         text.push_str(&format!(
             r#"{{"symbol":"SYM{symbol}","bid":{whole}.{cents},"ask":{whole}.{}}},"#,
             cents + 1

@@ -19,32 +19,15 @@ const SIZES: [usize; 5] = [16, 64, 512, 4096, 65_536];
 
 pub(crate) fn add(cases: &mut Vec<Case>) {
     for size in SIZES {
-        let text = text(Script::Ascii, size);
         let message = || size_name(size);
-        cases.push(Case::new(
-            "outbound",
-            message(),
-            "tidegate",
-            tidegate(&text),
-        ));
-        cases.push(Case::new(
-            "outbound",
-            message(),
-            "tungstenite",
-            tungstenite(&text),
-        ));
-        cases.push(Case::new(
-            "outbound",
-            message(),
-            "fastwebsockets",
-            fastwebsockets(&text),
-        ));
-        cases.push(Case::new(
-            "outbound",
-            message(),
-            "sockudo-ws",
-            sockudo(&text),
-        ));
+        let prepare = move || tidegate(&text(Script::Ascii, size));
+        cases.push(Case::new("outbound", message(), "tidegate", prepare));
+        let prepare = move || tungstenite(&text(Script::Ascii, size));
+        cases.push(Case::new("outbound", message(), "tungstenite", prepare));
+        let prepare = move || fastwebsockets(&text(Script::Ascii, size));
+        cases.push(Case::new("outbound", message(), "fastwebsockets", prepare));
+        let prepare = move || sockudo(&text(Script::Ascii, size));
+        cases.push(Case::new("outbound", message(), "sockudo-ws", prepare));
     }
 }
 

@@ -13,12 +13,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let case = cases().into_iter().find(|case| case.id() == *id);
-    let (Some(mut case), Ok(runs)) = (case, runs.parse::<u64>()) else {
+    let (Some(case), Ok(runs)) = (case, runs.parse::<u64>()) else {
         eprintln!("usage: count [FUNCTION/MESSAGE/CRATE RUNS]");
         return ExitCode::from(2);
     };
+    let mut run = case.prepare();
     for _ in 0..runs {
-        (case.run)();
+        run();
     }
     ExitCode::SUCCESS
 }
