@@ -43,6 +43,8 @@ impl Session {
         let received = match self.receive_small(input) {
             Some(Ok(message)) => return Ok(Some(Event::Message(ReceivedMessage::Lent(message)))),
             Some(Err(violation)) => Err(violation),
+            // The end of nearly every chunk.
+            None if input.is_empty() => return Ok(None),
             None => self.receive_any(input, wire),
         };
         if let Err(violation) = received {
@@ -73,35 +75,22 @@ impl Session {
         received
     }
 
-    /// The path that nearly every message takes: masked, whole, short, nothing unfinished.
+    /// The path that nearly every message takes: masked, whole, under 64 KiB, nothing unfinished.
     ///
     /// `None` leaves `input` untouched for the general path, which would come to the same result.
     #[inline]
     fn receive_small<'a>(&self, input: &mut Input<'a>) -> Option<Result<Message<'a>, Violation>> {
-        const TEXT: u8 = 0x81;
-        const BINARY: u8 = 0x82;
-        const HEADER_SIZE: usize = 6;
         if self.partial.is_some() || self.state != State::Open || self.role != Role::Server {
             return None;
         }
-        let &[first @ (TEXT | BINARY), second, k0, k1, k2, k3] =
-            input.rest().first_chunk::<HEADER_SIZE>()?
-        else {
-            return None;
-        };
-        let size = usize::from(second & 0x7F);
-        let whole = HEADER_SIZE + size <= input.remaining();
-        if !frame::is_masked(second) || size > 125 || !whole || size > self.message_size_max {
+        let header = SmallHeader::read(input.rest())?;
+        let end = header.size + header.payload_size;
+        if end > input.remaining() || header.payload_size > self.message_size_max {
             return None;
         }
-        let payload = &mut input.take(HEADER_SIZE + size)[HEADER_SIZE..];
-        mask(payload, [k0, k1, k2, k3], 0);
-        let kind = if first == TEXT {
-            MessageKind::Text
-        } else {
-            MessageKind::Binary
-        };
-        Some(lend_message(kind, payload))
+        let payload = &mut input.take(end)[header.size..];
+        mask(payload, header.key, 0);
+        Some(lend_message(header.kind, payload))
     }
 
     #[inline(never)]
@@ -411,6 +400,53 @@ impl Session {
         {
             self.partial = None;
         }
+    }
+}
+
+/// The header of a masked message in one frame, whose length takes at most 16 bits.
+struct SmallHeader {
+    kind: MessageKind,
+    key: [u8; 4],
+    /// Of the header itself, in bytes.
+    size: usize,
+    payload_size: usize,
+}
+
+impl SmallHeader {
+    /// Such a header, or `None` for anything else, cut, longer or wrong.
+    #[inline]
+    fn read(bytes: &[u8]) -> Option<Self> {
+        const TEXT: u8 = 0x81;
+        const BINARY: u8 = 0x82;
+        const MASKED: u8 = 0x80;
+        const MASKED_126: u8 = 0xFE;
+        let &[first @ (TEXT | BINARY), second, b2, b3, b4, b5] = bytes.first_chunk()? else {
+            return None;
+        };
+        let kind = if first == TEXT {
+            MessageKind::Text
+        } else {
+            MessageKind::Binary
+        };
+        let (size, payload_size, key) = match second {
+            MASKED..MASKED_126 => (6, usize::from(second - MASKED), [b2, b3, b4, b5]),
+            MASKED_126 => {
+                let &[b6, b7] = bytes[6..].first_chunk()?;
+                let length = u16::from_be_bytes([b2, b3]);
+                // RFC 6455, 5.2: a length that fits into 7 bits is not minimal here.
+                if length < 126 {
+                    return None;
+                }
+                (8, usize::from(length), [b4, b5, b6, b7])
+            }
+            _ => return None,
+        };
+        Some(Self {
+            kind,
+            key,
+            size,
+            payload_size,
+        })
     }
 }
 

@@ -14,6 +14,9 @@ use crate::violation::Violation;
 /// One large receive. Beyond it a buffer at most doubles.
 pub const GROWTH_SIZE: usize = 64 * 1024;
 
+/// For how many more fragments like the one that has arrived there is room, up to [`GROWTH_SIZE`].
+const FRAGMENTS_AHEAD: usize = 63;
+
 /// The memory of a session that is in the middle of something. A quiet session has none.
 #[derive(Debug, Default)]
 pub(crate) struct Partial {
@@ -212,20 +215,22 @@ impl Assembly {
 
     /// Makes room for `arriving` bytes of `frame`, and for more in proportion to what has arrived.
     ///
-    /// A fragment may be the first of thousands, so its buffer doubles even if the frame itself ends:
-    /// the work per byte stays constant, however small the fragments.
+    /// A fragment may be the first of thousands, so its buffer doubles even if the frame itself ends: the
+    /// work per byte stays constant, however small the fragments. And whoever sends one of a kilobyte
+    /// sends more of them: room for those saves copies, a quarter of the time of a message in such pieces.
     fn grow(&mut self, frame: &Frame, arriving: usize, size_max: usize) {
         let arrived = self.bytes.len() + arriving;
         if arrived <= self.bytes.capacity() {
             return;
         }
         let ahead = (frame.remaining() - arriving).min(arrived.max(GROWTH_SIZE));
-        let doubled = if frame.fin {
+        let next = if frame.fin {
             0
         } else {
-            arrived.min(size_max - arrived)
+            let alike = (FRAGMENTS_AHEAD * arriving).min(GROWTH_SIZE);
+            arrived.max(alike).min(size_max - arrived)
         };
-        self.bytes.reserve_exact(arriving + ahead.max(doubled));
+        self.bytes.reserve_exact(arriving + ahead.max(next));
     }
 }
 

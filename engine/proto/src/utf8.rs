@@ -1,6 +1,6 @@
 //! UTF-8 validation of text that arrives in pieces (RFC 6455, 8.1; RFC 3629).
 
-use simdutf8::compat;
+use simdutf8::basic;
 
 /// The bytes are not UTF-8, whatever may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -10,7 +10,7 @@ pub struct InvalidUtf8;
 /// Validates text piece by piece and fails with the first byte that makes it invalid.
 ///
 /// What a piece leaves unfinished, at most three bytes, is carried into the next. Vector instructions
-/// do the bulk; only the bytes around a cut are looked at one by one.
+/// do the rest in one pass; only the bytes around a cut are looked at one by one.
 ///
 /// ```
 /// let mut text = tidegate_proto::Utf8::new();
@@ -44,20 +44,27 @@ impl Utf8 {
     /// [`InvalidUtf8`] as soon as no continuation could make the text valid, also for the second byte
     /// of a character that is still cut (`E0 80`, `ED A0`, `F0 80`, `F4 90`). Afterwards the validator
     /// is of no use.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
-        let rest = self.finish_character(bytes)?;
-        let Err(error) = compat::from_utf8(rest) else {
-            return Ok(());
+        let bytes = if self.carry_size == 0 {
+            bytes
+        } else {
+            self.finish_character(bytes)?
         };
-        if error.error_len().is_some() {
-            return Err(InvalidUtf8);
+        let cut_size = cut_size(bytes);
+        let (whole, cut) = bytes.split_at(bytes.len() - usize::from(cut_size));
+        basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
+        if cut.is_empty() {
+            return Ok(());
         }
-        // No error length: the piece ends within a character, which is at most three bytes of it.
-        for &byte in &rest[error.valid_up_to()..] {
-            self.carry[usize::from(self.carry_size)] = byte;
-            self.carry_size += 1;
+        match std::str::from_utf8(cut) {
+            Err(error) if error.error_len().is_none() => {
+                self.carry[..cut.len()].copy_from_slice(cut);
+                self.carry_size = cut_size;
+                Ok(())
+            }
+            _ => Err(InvalidUtf8),
         }
-        Ok(())
     }
 
     /// Ends the text.
@@ -94,6 +101,24 @@ impl Utf8 {
         }
         Ok(bytes)
     }
+}
+
+/// How many bytes at the end begin a character that needs more bytes, as its first byte has it. At most 3.
+#[inline]
+fn cut_size(bytes: &[u8]) -> u8 {
+    let mut size = 0;
+    for &byte in bytes.iter().rev().take(3) {
+        size += 1;
+        let whole = match byte {
+            0x00..0x80 => return 0,
+            0x80..0xC0 => continue,
+            0xC0..0xE0 => 2,
+            0xE0..0xF0 => 3,
+            0xF0.. => 4,
+        };
+        return if size < whole { size } else { 0 };
+    }
+    0
 }
 
 #[cfg(test)]

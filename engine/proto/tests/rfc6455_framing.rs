@@ -138,6 +138,18 @@ fn a_length_that_is_not_minimal_is_refused_as_early_as_it_shows() {
     assert_refused(&whole, Violation::LengthNotMinimal);
 }
 
+#[test]
+fn a_length_that_is_not_minimal_is_refused_though_its_frame_is_whole() {
+    for size in [0, 1, 124, 125] {
+        for opcode in [TEXT, BINARY] {
+            let minimal = masked(FIN | opcode, &vec![b'x'; usize::from(size)]);
+            let mut frame = vec![FIN | opcode, 0xfe, 0, size];
+            frame.extend_from_slice(&minimal[2..]);
+            assert_refused(&frame, Violation::LengthNotMinimal);
+        }
+    }
+}
+
 // RFC 6455, 5.3: "The masking key is contained completely within the frame"
 // RFC 6455, 5.3: "Octet i of the transformed data ("transformed-octet-i") is the XOR of octet i of the
 // original data ("original-octet-i") with octet at index i modulo 4 of the masking key"
