@@ -1,5 +1,7 @@
 //! What the peer says: bytes to frames, frames to events, and the answers the protocol demands.
 
+use ascii::AsciiStr;
+
 use crate::close::{self, CloseBody, CloseCode};
 use crate::event::{CloseReason, ControlPayload, DeflatedMessage, Event, ReceivedMessage};
 use crate::frame::{self, FirstByte, Header, Opcode};
@@ -456,9 +458,24 @@ fn lend_message(kind: MessageKind, payload: &[u8]) -> Result<Message<'_>, Violat
     match kind {
         MessageKind::Binary => Ok(Message::Binary(payload)),
         // RFC 6455, 8.1: text that is not UTF-8 fails the connection.
-        MessageKind::Text => match simdutf8::basic::from_utf8(payload) {
-            Ok(text) => Ok(Message::Text(text)),
-            Err(_) => Err(Violation::TextInvalid),
+        MessageKind::Text => match read_text(payload) {
+            Some(text) => Ok(Message::Text(text)),
+            None => Err(Violation::TextInvalid),
         },
     }
 }
+
+/// The bytes as text, if they are UTF-8.
+#[inline]
+fn read_text(bytes: &[u8]) -> Option<&str> {
+    // What is too short for vectors goes byte by byte, unless it is ASCII: eight bytes a step.
+    if bytes.len() < SHORT_SIZE
+        && let Ok(text) = AsciiStr::from_ascii(bytes)
+    {
+        return Some(text.as_str());
+    }
+    simdutf8::basic::from_utf8(bytes).ok()
+}
+
+/// From this size on, in bytes, simdutf8 takes its vectors.
+const SHORT_SIZE: usize = 64;

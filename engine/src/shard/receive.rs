@@ -191,10 +191,7 @@ impl<H: Handler> Half<'_, H> {
         self.core.reply_to(slot);
         let messages_before = self.core.counted.messages_in;
         let mut input = Input::new(bytes);
-        while !input.is_empty() {
-            if self.core.is_full() || self.core.is_behind(slot) {
-                return Next::Unread(input.remaining());
-            }
+        loop {
             let start = self.core.turn.wire.len();
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
@@ -208,6 +205,12 @@ impl<H: Handler> Half<'_, H> {
                     Some(Next::Nothing) => break,
                     Some(next) => return next,
                 },
+            }
+            if input.is_empty() {
+                break;
+            }
+            if self.core.is_full() || self.core.is_behind(slot) {
+                return Next::Unread(input.remaining());
             }
         }
         let connection = &self.core.connections[slot as usize];
