@@ -12,6 +12,7 @@ pub mod listener;
 pub mod parcel;
 pub mod sim;
 pub mod waker;
+pub mod zlib;
 
 pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted};
 pub use listener::Listener;
