@@ -13,6 +13,10 @@
 //! promise: a sender may forget its context at any message (RFC 7692, 7.1.1), so it comes and
 //! goes as the budget allows.
 
+mod codec;
+#[cfg(test)]
+mod pairs;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,12 +27,17 @@ use tidegate_proto::deflate::{
 use tidegate_proto::handshake::{self, Request};
 use tidegate_proto::{Message, MessageKind, Violation};
 
+use codec::{ZlibDeflate, ZlibInflate};
+
 /// Beyond this, a buffer is given back after the message that needed it.
 const KEPT_SIZE_MAX: usize = 1024 * 1024;
 
 /// The windows that a raw stream of zlib can have: 9 to 15 bits.
 const WINDOW_BITS_MIN: u8 = 9;
 const WINDOW_COUNT: usize = 7;
+
+/// The largest window that a client may take over from message to message.
+const CLIENT_WINDOW_BITS: u8 = 11;
 
 /// How messages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,12 +117,29 @@ pub(crate) struct Agreed {
 /// Contexts of one connection.
 #[derive(Debug)]
 struct Contexts {
-    inflater: Option<Inflater>,
-    /// For the inflater, whether it has been made yet or not.
-    reserved: Option<Reserved>,
-    deflater: Option<(Deflater, Reserved)>,
+    /// Made with the first message, if the client takes its context over.
+    inflater: Option<Inflater<ZlibInflate>>,
+    deflater: Option<(Deflater<ZlibDeflate>, Reserved)>,
     /// The deflater has been used since the last sweep.
     used: bool,
+    /// For all of this but the deflater, whether the inflater has been made yet or not.
+    _reserved: Reserved,
+}
+
+impl Contexts {
+    /// With room for what the agreement promises; `None` if the budget has none.
+    fn new(agreement: &DeflateAgreement, budget: &Arc<Budget>) -> Option<Self> {
+        let inflater_size = match agreement.client_takeover() {
+            true => ZlibInflate::memory_with(agreement.client_window_bits()),
+            false => 0,
+        };
+        Some(Self {
+            inflater: None,
+            deflater: None,
+            used: false,
+            _reserved: budget.reserve(size_of::<Self>() + inflater_size)?,
+        })
+    }
 }
 
 impl Agreed {
@@ -202,22 +228,16 @@ impl Compressor {
         let policy = DeflatePolicy {
             takeover: true,
             server_window_bits: DeflaterSettings::TAKEOVER.window_bits,
-            ..DeflatePolicy::SHARED
+            client_window_bits: CLIENT_WINDOW_BITS,
         };
         let agreement = negotiate(upgrade.extensions(), policy)?;
-        let reserved = match agreement.client_takeover() {
-            true => Some(self.budget.reserve(Inflater::SIZE)?),
+        let contexts = match agreement.server_takeover() || agreement.client_takeover() {
+            true => Some(Box::new(Contexts::new(&agreement, &self.budget)?)),
             false => None,
-        };
-        let contexts = Contexts {
-            inflater: None,
-            reserved,
-            deflater: None,
-            used: false,
         };
         Some(Agreed {
             agreement,
-            contexts: Some(Box::new(contexts)),
+            contexts,
         })
     }
 
@@ -244,16 +264,16 @@ impl Compressor {
         size_max: usize,
         out: &'o mut Vec<u8>,
     ) -> Result<Message<'o>, Violation> {
-        let takeover = agreed.agreement.client_takeover();
-        let own = agreed
-            .contexts
-            .as_mut()
-            .filter(|contexts| contexts.reserved.is_some());
-        let inflater = match own {
-            Some(contexts) => contexts.inflater.get_or_insert_with(Inflater::new),
-            None => self.inflater.get_or_insert_with(Inflater::new),
-        };
-        inflater.inflate(kind, compressed, takeover, size_max, out)
+        let agreement = agreed.agreement;
+        let takeover = agreement.client_takeover();
+        if let Some(contexts) = agreed.contexts.as_mut().filter(|_| takeover) {
+            let bits = agreement.client_window_bits();
+            let new = || Inflater::with_codec(ZlibInflate::new(bits));
+            let inflater = contexts.inflater.get_or_insert_with(new);
+            return inflater.inflate(kind, compressed, takeover, size_max, out);
+        }
+        let inflater = self.inflater.get_or_insert_with(Inflater::new);
+        inflater.inflate(kind, compressed, false, size_max, out)
     }
 
     /// Compresses a message to this connection. `None`: it is better sent as it is.
@@ -303,13 +323,13 @@ impl Compressor {
         }
     }
 
-    fn new_deflater(&self, window_bits: u8) -> Option<(Deflater, Reserved)> {
+    fn new_deflater(&self, window_bits: u8) -> Option<(Deflater<ZlibDeflate>, Reserved)> {
         let settings = DeflaterSettings {
             window_bits,
             ..DeflaterSettings::TAKEOVER
         };
-        let reserved = self.budget.reserve(settings.memory())?;
-        Some((Deflater::new(settings), reserved))
+        let reserved = self.budget.reserve(ZlibDeflate::memory_with(settings))?;
+        Some((Deflater::with_codec(ZlibDeflate::new(settings)), reserved))
     }
 }
 

@@ -32,16 +32,19 @@
 //! window, and clears with each reset: some two microseconds for each message without takeover. An
 //! inflater always has a window of 32 KiB, so a smaller one is asked of no client to save memory here.
 
+pub mod codec;
 mod deflater;
 mod inflater;
 mod offer;
 mod parameters;
 mod response;
+mod rust;
 
 pub use deflater::{DEFLATE_SIZE_MIN, Deflater, DeflaterSettings};
 pub use inflater::Inflater;
 pub use offer::{DeflateAgreement, DeflatePolicy, is_safari_15_0_to_3, negotiate};
 pub use response::DeflateRefusal;
+pub use rust::{RustDeflate, RustInflate};
 
 /// The name in Sec-WebSocket-Extensions (RFC 7692, 7).
 pub const EXTENSION_NAME: &str = "permessage-deflate";
