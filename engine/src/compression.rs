@@ -15,7 +15,11 @@
 
 mod codec;
 #[cfg(test)]
+mod measure;
+#[cfg(test)]
 mod pairs;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +41,7 @@ const WINDOW_BITS_MIN: u8 = 9;
 const WINDOW_COUNT: usize = 7;
 
 /// The largest window that a client may take over from message to message.
-const CLIENT_WINDOW_BITS: u8 = 11;
+const CLIENT_WINDOW_BITS: u8 = 12;
 
 /// How messages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -330,29 +334,5 @@ impl Compressor {
         };
         let reserved = self.budget.reserve(ZlibDeflate::memory_with(settings))?;
         Some((Deflater::with_codec(ZlibDeflate::new(settings)), reserved))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_never_exceeded_and_comes_back() {
-        let budget = Arc::new(Budget::new(Compression::Takeover { bytes_max: 100 }));
-        let first = budget.reserve(60);
-        assert!(first.is_some());
-        assert!(budget.reserve(41).is_none());
-        let second = budget.reserve(40);
-        assert_eq!(budget.bytes_used(), 100);
-        drop((first, second));
-        assert_eq!(budget.bytes_used(), 0);
-    }
-
-    #[test]
-    fn nothing_is_reserved_outside_the_takeover_tier() {
-        for compression in [Compression::Off, Compression::Shared] {
-            assert!(Arc::new(Budget::new(compression)).reserve(1).is_none());
-        }
     }
 }

@@ -31,9 +31,9 @@ impl DeflaterSettings {
 
     /// For a deflater of each connection that keeps its context: 2 KiB hold a few messages to refer to.
     pub const TAKEOVER: Self = Self {
-        level: 1,
+        level: 3,
         window_bits: 11,
-        mem_level: 3,
+        mem_level: 2,
     };
 
     /// # Panics
