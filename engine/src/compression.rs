@@ -4,14 +4,16 @@
 //!  shared      one inflater, and one deflater for each size of window, for all connections
 //!              of the shard; nothing is kept from message to message: 0 bytes a connection
 //!  takeover    a connection may have a deflater and an inflater of its own, which keep their
-//!              window; made when first needed, within a budget for the whole process; the
-//!              deflater is dropped again when it has not been used for a while
+//!              window, a small one; made when first needed, within a budget for the whole
+//!              process; the deflater is dropped again when it has not been used for a while
 //! ```
 //!
-//! An inflater of its own is promised in the handshake, so its memory is reserved there; if
-//! the budget has none left, the connection gets the shared tier. A deflater of its own is no
-//! promise: a sender may forget its context at any message (RFC 7692, 7.1.1), so it comes and
-//! goes as the budget allows.
+//! What is shared is on zlib-rs, what a connection has is on zlib, whose memory follows the
+//! window. An inflater of its own is promised in the handshake, so its memory is reserved
+//! there; if the budget has none left, the connection gets the shared tier. It is promised
+//! only to a client that is bound to a small window; others keep no context of what they
+//! send. A deflater of its own is no promise: a sender may forget its context at any message
+//! (RFC 7692, 7.1.1), so it comes and goes as the budget allows.
 
 mod codec;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use crate::violation::Violation;
 /// Inflates messages, one after the other.
 ///
 /// Without context takeover one of them serves any number of connections: each message starts afresh.
-/// With takeover each connection needs its own, for the window is kept from message to message. It
-/// follows a sender with any window, for it always holds the largest.
+/// With takeover each connection needs its own, for the window is kept from message to message. How large
+/// a window it follows is up to its codec: that of this crate always holds the largest.
 ///
 /// ```
 /// use tidegate_proto::deflate::Inflater;
