@@ -4,14 +4,24 @@
 //!  shared      one inflater, and one deflater for each size of window, for all connections
 //!              of the shard; nothing is kept from message to message: 0 bytes a connection
 //!  takeover    a connection may have a deflater and an inflater of its own, which keep their
-//!              window; made when first needed, within a budget for the whole process; the
-//!              deflater is dropped again when it has not been used for a while
+//!              window, a small one; made when first needed, within a budget for the whole
+//!              process; the deflater is dropped again when it has not been used for a while
 //! ```
 //!
-//! An inflater of its own is promised in the handshake, so its memory is reserved there; if
-//! the budget has none left, the connection gets the shared tier. A deflater of its own is no
-//! promise: a sender may forget its context at any message (RFC 7692, 7.1.1), so it comes and
-//! goes as the budget allows.
+//! What is shared is on zlib-rs, what a connection has is on zlib, whose memory follows the
+//! window. An inflater of its own is promised in the handshake, so its memory is reserved
+//! there; if the budget has none left, the connection gets the shared tier. It is promised
+//! only to a client that is bound to a small window; others keep no context of what they
+//! send. A deflater of its own is no promise: a sender may forget its context at any message
+//! (RFC 7692, 7.1.1), so it comes and goes as the budget allows.
+
+mod codec;
+#[cfg(test)]
+mod measure;
+#[cfg(test)]
+mod pairs;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,12 +33,17 @@ use tidegate_proto::deflate::{
 use tidegate_proto::handshake::{self, Request};
 use tidegate_proto::{Message, MessageKind, Violation};
 
+use codec::{ZlibDeflate, ZlibInflate};
+
 /// Beyond this, a buffer is given back after the message that needed it.
 const KEPT_SIZE_MAX: usize = 1024 * 1024;
 
 /// The windows that a raw stream of zlib can have: 9 to 15 bits.
 const WINDOW_BITS_MIN: u8 = 9;
 const WINDOW_COUNT: usize = 7;
+
+/// The largest window that a client may take over from message to message.
+const CLIENT_WINDOW_BITS: u8 = 12;
 
 /// How messages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -108,12 +123,29 @@ pub(crate) struct Agreed {
 /// Contexts of one connection.
 #[derive(Debug)]
 struct Contexts {
-    inflater: Option<Inflater>,
-    /// For the inflater, whether it has been made yet or not.
-    reserved: Option<Reserved>,
-    deflater: Option<(Deflater, Reserved)>,
+    /// Made with the first message, if the client takes its context over.
+    inflater: Option<Inflater<ZlibInflate>>,
+    deflater: Option<(Deflater<ZlibDeflate>, Reserved)>,
     /// The deflater has been used since the last sweep.
     used: bool,
+    /// For all of this but the deflater, whether the inflater has been made yet or not.
+    _reserved: Reserved,
+}
+
+impl Contexts {
+    /// With room for what the agreement promises; `None` if the budget has none.
+    fn new(agreement: &DeflateAgreement, budget: &Arc<Budget>) -> Option<Self> {
+        let inflater_size = match agreement.client_takeover() {
+            true => ZlibInflate::memory_with(agreement.client_window_bits()),
+            false => 0,
+        };
+        Some(Self {
+            inflater: None,
+            deflater: None,
+            used: false,
+            _reserved: budget.reserve(size_of::<Self>() + inflater_size)?,
+        })
+    }
 }
 
 impl Agreed {
@@ -202,22 +234,16 @@ impl Compressor {
         let policy = DeflatePolicy {
             takeover: true,
             server_window_bits: DeflaterSettings::TAKEOVER.window_bits,
-            ..DeflatePolicy::SHARED
+            client_window_bits: CLIENT_WINDOW_BITS,
         };
         let agreement = negotiate(upgrade.extensions(), policy)?;
-        let reserved = match agreement.client_takeover() {
-            true => Some(self.budget.reserve(Inflater::SIZE)?),
+        let contexts = match agreement.server_takeover() || agreement.client_takeover() {
+            true => Some(Box::new(Contexts::new(&agreement, &self.budget)?)),
             false => None,
-        };
-        let contexts = Contexts {
-            inflater: None,
-            reserved,
-            deflater: None,
-            used: false,
         };
         Some(Agreed {
             agreement,
-            contexts: Some(Box::new(contexts)),
+            contexts,
         })
     }
 
@@ -244,16 +270,16 @@ impl Compressor {
         size_max: usize,
         out: &'o mut Vec<u8>,
     ) -> Result<Message<'o>, Violation> {
-        let takeover = agreed.agreement.client_takeover();
-        let own = agreed
-            .contexts
-            .as_mut()
-            .filter(|contexts| contexts.reserved.is_some());
-        let inflater = match own {
-            Some(contexts) => contexts.inflater.get_or_insert_with(Inflater::new),
-            None => self.inflater.get_or_insert_with(Inflater::new),
-        };
-        inflater.inflate(kind, compressed, takeover, size_max, out)
+        let agreement = agreed.agreement;
+        let takeover = agreement.client_takeover();
+        if let Some(contexts) = agreed.contexts.as_mut().filter(|_| takeover) {
+            let bits = agreement.client_window_bits();
+            let new = || Inflater::with_codec(ZlibInflate::new(bits));
+            let inflater = contexts.inflater.get_or_insert_with(new);
+            return inflater.inflate(kind, compressed, takeover, size_max, out);
+        }
+        let inflater = self.inflater.get_or_insert_with(Inflater::new);
+        inflater.inflate(kind, compressed, false, size_max, out)
     }
 
     /// Compresses a message to this connection. `None`: it is better sent as it is.
@@ -303,36 +329,12 @@ impl Compressor {
         }
     }
 
-    fn new_deflater(&self, window_bits: u8) -> Option<(Deflater, Reserved)> {
+    fn new_deflater(&self, window_bits: u8) -> Option<(Deflater<ZlibDeflate>, Reserved)> {
         let settings = DeflaterSettings {
             window_bits,
             ..DeflaterSettings::TAKEOVER
         };
-        let reserved = self.budget.reserve(settings.memory())?;
-        Some((Deflater::new(settings), reserved))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_never_exceeded_and_comes_back() {
-        let budget = Arc::new(Budget::new(Compression::Takeover { bytes_max: 100 }));
-        let first = budget.reserve(60);
-        assert!(first.is_some());
-        assert!(budget.reserve(41).is_none());
-        let second = budget.reserve(40);
-        assert_eq!(budget.bytes_used(), 100);
-        drop((first, second));
-        assert_eq!(budget.bytes_used(), 0);
-    }
-
-    #[test]
-    fn nothing_is_reserved_outside_the_takeover_tier() {
-        for compression in [Compression::Off, Compression::Shared] {
-            assert!(Arc::new(Budget::new(compression)).reserve(1).is_none());
-        }
+        let reserved = self.budget.reserve(ZlibDeflate::memory_with(settings))?;
+        Some((Deflater::with_codec(ZlibDeflate::new(settings)), reserved))
     }
 }

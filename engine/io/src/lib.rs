@@ -1,8 +1,9 @@
-//! The kernel and nothing else: sockets, cores, the clock, the doorbell.
+//! The kernel, and the one C library: sockets, cores, the clock, the doorbell; [`zlib`].
 //!
 //! What the bytes mean is for other crates. Everything a shard asks of the system goes
 //! through one [`Driver`]; there is one on epoll ([`epoll`]) and one made of memory and a
-//! seed ([`sim`]), and both keep the same contract ([`driver`]).
+//! seed ([`sim`]), and both keep the same contract ([`driver`]). The only `unsafe` of the
+//! house is in [`zlib`].
 
 pub mod driver;
 pub mod epoll;
@@ -12,6 +13,7 @@ pub mod listener;
 pub mod parcel;
 pub mod sim;
 pub mod waker;
+pub mod zlib;
 
 pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout};
 pub use epoll::Doorbell;

@@ -1,49 +1,21 @@
 //! The filters around a session: what goes in comes out, whatever the windows, cuts and fragments, and
 //! whatever a peer sends.
 
+#[path = "deflate_laws/mod.rs"]
+#[allow(dead_code, reason = "each test file tries its own part of this")]
+mod codecs;
 mod common;
 mod laws;
 
+use codecs::{HELLO, Pair as _, Rust, payloads};
 use common::*;
 use laws::cuts::{Half, every_cut_gives_the_same};
 use laws::deflates;
 use proptest::prelude::*;
-use tidegate_proto::deflate::{Deflater, DeflaterSettings, Inflater};
+use tidegate_proto::deflate::{DeflaterSettings, Inflater};
 use tidegate_proto::{MessageKind, Session, Settings, Violation};
 
 const KIND: MessageKind = MessageKind::Binary;
-
-fn deflater(level: u8, window_bits: u8, mem_level: u8) -> Deflater {
-    Deflater::new(DeflaterSettings {
-        level,
-        window_bits,
-        mem_level,
-    })
-}
-
-/// Messages of which some repeat, some are random, some are empty or larger than any window.
-fn payloads() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let repeated = (prop::collection::vec(any::<u8>(), 1..30), 1usize..400);
-    let payload = prop_oneof![
-        4 => "[a-e \"{}:,0-9]{0,300}".prop_map(String::into_bytes),
-        2 => prop::collection::vec(any::<u8>(), 0..3000),
-        2 => repeated.prop_map(|(bytes, count)| bytes.repeat(count)),
-        1 => (any::<u64>(), 30_000usize..100_000).prop_map(|(seed, size)| noise(seed, size)),
-    ];
-    prop::collection::vec(payload, 1..8)
-}
-
-/// Bytes that do not compress.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    std::iter::repeat_with(next).take(size).collect()
-}
 
 /// The compressed messages of a session as frames, each cut into fragments of this size.
 fn frames(compressed: &[Vec<u8>], fragment_size: usize) -> Vec<u8> {
@@ -90,7 +62,7 @@ proptest! {
         sizes in prop::collection::vec(0usize..3000, 0..60),
         takeover: bool,
     ) {
-        let mut deflater = deflater(1, 12, 4);
+        let mut deflater = Rust::deflater(1, 12, 4);
         let compress = |payload: &Vec<u8>| {
             let mut compressed = Vec::new();
             deflater.deflate(payload, takeover, &mut compressed);
@@ -124,7 +96,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         takeover: bool,
     ) {
-        let (mut deflater, mut inflater) = (deflater(6, 15, 8), Inflater::new());
+        let (mut deflater, mut inflater) = (Rust::deflater(6, 15, 8), Inflater::new());
         let mut compressed = Vec::new();
         for payload in payloads {
             let mut out = Vec::new();
@@ -147,10 +119,9 @@ proptest! {
 
 #[test]
 fn every_split_of_a_compressed_message_gives_the_same() {
-    let hello = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
     let conversations = [
-        masked(FIN | RSV1 | TEXT, &hello),
-        frames(&[hello.to_vec(), vec![0x00]], 3),
+        masked(FIN | RSV1 | TEXT, &HELLO),
+        frames(&[HELLO.to_vec(), vec![0x00]], 3),
         [
             masked(RSV1 | TEXT, &[0xff]),
             masked(FIN | PING, b"p"),
@@ -210,83 +181,33 @@ fn a_compressed_message_may_be_a_little_larger_than_what_it_means() {
 }
 
 #[test]
+fn every_setting_is_understood() {
+    codecs::series::every_setting_is_understood::<Rust>();
+}
+
+#[test]
 fn a_message_sent_as_it_is_leaves_the_windows_alone() {
-    let (mut deflater, mut inflater) = (deflater(6, 11, 3), Inflater::new());
-    let (mut compressed, mut out) = (Vec::new(), Vec::new());
-    let repeated = b"a price and another price and a third price".repeat(4);
-    for round in 0..20 {
-        // Decided by size before the window is fed: this one never comes to the deflater.
-        let _sent_raw = noise(round, 100);
-        deflater.deflate(&repeated, true, &mut compressed);
-        let message = inflater.inflate(KIND, &compressed, true, 1000, &mut out);
-        assert_eq!(message.unwrap().as_bytes(), repeated);
-    }
+    codecs::series::a_message_sent_as_it_is_leaves_the_windows_alone::<Rust>();
 }
 
 #[test]
 fn a_message_that_was_fed_and_not_sent_must_be_forgotten() {
-    let (mut deflater, mut inflater) = (deflater(6, 11, 3), Inflater::new());
-    let (mut compressed, mut out) = (Vec::new(), Vec::new());
-    let incompressible = noise(7, 500);
-    deflater.deflate(&incompressible, true, &mut compressed);
-    assert!(
-        compressed.len() >= incompressible.len(),
-        "so it was sent raw instead"
-    );
-    // The trap: the peer's window lacks what this refers to.
-    deflater.deflate(&incompressible, true, &mut compressed);
-    let desynchronised = inflater.inflate(KIND, &compressed, true, 1000, &mut out);
-    assert_eq!(desynchronised, Err(Violation::DeflateInvalid));
-    // The way out.
-    deflater.forget();
-    deflater.deflate(&incompressible, true, &mut compressed);
-    let message = inflater.inflate(KIND, &compressed, true, 1000, &mut out);
-    assert_eq!(message.unwrap().as_bytes(), incompressible);
+    codecs::series::a_message_that_was_fed_and_not_sent_must_be_forgotten::<Rust>();
 }
 
 #[test]
 fn one_pair_serves_many_connections_without_takeover() {
-    let (mut deflater, mut inflater) = (deflater(1, 15, 8), Inflater::new());
-    let (mut compressed, mut out) = (Vec::new(), Vec::new());
-    for connection in 0..50u8 {
-        let payload = vec![connection; usize::from(connection) * 10];
-        deflater.deflate(&payload, false, &mut compressed);
-        let alone = compressed.clone();
-        Deflater::new(DeflaterSettings::SHARED).deflate(&payload, false, &mut compressed);
-        assert_eq!(
-            alone, compressed,
-            "nothing of the messages before it is in it"
-        );
-        let message = inflater.inflate(KIND, &compressed, false, 1000, &mut out);
-        assert_eq!(message.unwrap().as_bytes(), payload);
-    }
+    codecs::series::one_pair_serves_many_connections_without_takeover::<Rust>();
 }
 
 #[test]
 fn a_small_window_is_kept() {
-    // What lies further back than the window cannot be referred to: it costs as much as the first time.
-    for window_bits in 9..=15 {
-        let far = (1 << window_bits) + 300;
-        let (start, between) = (noise(1, 200), noise(2, far));
-        let payload = [&start[..], &between, &start].concat();
-        let mut compressed = Vec::new();
-        deflater(9, window_bits, 8).deflate(&payload, false, &mut compressed);
-        assert!(compressed.len() >= payload.len(), "{window_bits}");
-    }
+    codecs::series::a_small_window_is_kept::<Rust>();
 }
 
 #[test]
 fn many_tiny_blocks_take_linear_time() {
-    // Empty final blocks and empty stored blocks, tens of thousands in one message.
-    for block in [&[0x03, 0x00][..], &[0x00, 0x00, 0x00, 0xff, 0xff]] {
-        let mut compressed = block.repeat(100_000);
-        compressed.push(0x00);
-        let (mut inflater, mut out) = (Inflater::new(), Vec::new());
-        for takeover in [false, true] {
-            let message = inflater.inflate(KIND, &compressed, takeover, 10, &mut out);
-            assert!(message.unwrap().is_empty());
-        }
-    }
+    codecs::series::many_tiny_blocks_take_linear_time::<Rust>();
 }
 
 /// RFC 7692, 7.2.1 cuts off the end of "an empty DEFLATE block with no compression", and lets any block

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use tidegate_proto::deflate::{
-    DeflatePolicy, Deflater, DeflaterSettings, EXTENSION_NAME, Inflater, negotiate,
+    DeflatePolicy, Deflater, DeflaterSettings, EXTENSION_NAME, Inflater, RustInflate, negotiate,
 };
 use tidegate_proto::handshake::{ClientKey, Refusal, Response};
 use tidegate_proto::{HeadLimits, Input, MESSAGE_SIZE_MAX_DEFAULT, Session, Settings};
@@ -65,10 +65,12 @@ fn compressed_messages_are_equal_when_kind_and_bytes_are() {
 fn what_compresses_shows_its_settings_and_not_its_window() {
     let text = format!("{:?}", Deflater::new(DeflaterSettings::default()));
     assert!(
-        text.starts_with("Deflater { settings: DeflaterSettings { level: 1"),
+        text.contains("settings: DeflaterSettings { level: 1"),
         "{text}"
     );
-    assert_eq!(format!("{:?}", Inflater::default()), "Inflater { .. }");
+    assert!(text.len() < 200, "{text}");
+    let text = format!("{:?}", Inflater::<RustInflate>::default());
+    assert!(text.starts_with("Inflater {") && text.len() < 100, "{text}");
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! RFC 7692, sections 6 and 7.2: each rule of compressed messages, quoted, and what comes of it.
 
 mod common;
+#[path = "deflate_laws/mod.rs"]
+#[allow(dead_code, reason = "each test file tries its own part of this")]
+mod laws;
 
 use common::*;
-use tidegate_proto::deflate::{Deflater, DeflaterSettings, Inflater};
+use laws::{HELLO, Rust};
 use tidegate_proto::frame::Header;
-use tidegate_proto::{Message, MessageKind, Session, Settings, Violation};
+use tidegate_proto::{MessageKind, Session, Settings, Violation};
 
-const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
 const KIND: MessageKind = MessageKind::Text;
 
 fn server() -> Session {
@@ -16,16 +18,6 @@ fn server() -> Session {
 
 fn deflated(bytes: &[u8]) -> Seen {
     Seen::Deflated(KIND, bytes.to_vec())
-}
-
-/// The texts of messages that one inflater gets one after the other.
-fn inflated(messages: &[&[u8]], takeover: bool) -> Result<Vec<String>, Violation> {
-    let (mut inflater, mut out) = (Inflater::new(), Vec::new());
-    let inflate = |compressed: &&[u8]| {
-        let message = inflater.inflate(KIND, compressed, takeover, 1024, &mut out)?;
-        Ok(String::from_utf8_lossy(message.as_bytes()).into_owned())
-    };
-    messages.iter().map(inflate).collect()
 }
 
 fn assert_refused_with_deflate(bytes: &[u8], violation: Violation) {
@@ -102,124 +94,54 @@ fn a_sent_compressed_message_has_rsv1() {
 // RFC 7692, 7.2.1: "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end."
 #[test]
 fn what_is_compressed_lacks_the_end_of_its_last_block() {
-    let mut compressed = Vec::new();
-    Deflater::new(DeflaterSettings::SHARED).deflate(b"Hello", false, &mut compressed);
-    assert_eq!(compressed, HELLO);
+    laws::codes::what_is_compressed_lacks_the_end_of_its_last_block::<Rust>();
 }
 
 // RFC 7692, 7.2.2: "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload of the
 // message."
 #[test]
 fn what_is_inflated_gets_the_end_of_its_last_block_back() {
-    for takeover in [false, true] {
-        assert_eq!(inflated(&[&HELLO], takeover), Ok(vec!["Hello".to_owned()]));
-        for size in 0..HELLO.len() {
-            let cut = inflated(&[&HELLO[..size]], takeover);
-            assert_eq!(cut, Err(Violation::DeflateInvalid), "{size} {takeover}");
-        }
-        for surplus in [0x01, 0x02, 0xff] {
-            let longer = [&HELLO[..], &[surplus]].concat();
-            assert_eq!(
-                inflated(&[&longer], takeover),
-                Err(Violation::DeflateInvalid)
-            );
-        }
-    }
+    laws::codes::what_is_inflated_gets_the_end_of_its_last_block_back::<Rust>();
 }
 
 // RFC 7692, 7.2.2: "Otherwise, the server MUST decompress each new message using the LZ77 sliding window
 // used to process the last compressed message."
 #[test]
 fn a_message_may_refer_to_the_one_before_it() {
-    // RFC 7692, 7.2.3.2: the second "Hello" when the window is shared.
-    let again: &[u8] = &[0xf2, 0x00, 0x11, 0x00, 0x00];
-    let both = inflated(&[&HELLO, again, again], true).unwrap();
-    assert_eq!(both, ["Hello"; 3]);
-    let without = inflated(&[&HELLO, again], false);
-    assert_eq!(without, Err(Violation::DeflateInvalid));
-    let mut deflater = Deflater::new(DeflaterSettings::TAKEOVER);
-    let (mut first, mut second) = (Vec::new(), Vec::new());
-    let payload = b"the same and the same and something else";
-    deflater.deflate(payload, true, &mut first);
-    deflater.deflate(payload, true, &mut second);
-    assert!(second.len() * 2 < first.len(), "{first:x?} {second:x?}");
+    laws::codes::a_message_may_refer_to_the_one_before_it::<Rust>();
 }
 
 // RFC 7692, 7.2.1: "An endpoint MAY use both DEFLATE blocks with the "BFINAL" bit set to 0 and DEFLATE
 // blocks with the "BFINAL" bit set to 1."
 #[test]
 fn a_final_block_ends_no_message() {
-    // RFC 7692, 7.2.3.4: the one byte after it is an empty stored block.
-    let last: &[u8] = &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
-    for takeover in [false, true] {
-        let three = inflated(&[last, last, &HELLO], takeover);
-        assert_eq!(three.unwrap(), ["Hello"; 3]);
-        let several = [&last[..7], &last[..7], &HELLO].concat();
-        assert_eq!(
-            inflated(&[&several], takeover).unwrap(),
-            ["HelloHelloHello"]
-        );
-        assert_eq!(
-            inflated(&[&last[..7]], takeover),
-            Err(Violation::DeflateInvalid)
-        );
-    }
+    laws::codes::a_final_block_ends_no_message::<Rust>();
 }
 
 // RFC 7692, 7.2.1: "An endpoint MAY use DEFLATE blocks of any type."
 #[test]
 fn blocks_of_any_type_are_inflated() {
-    let stored: &[u8] = &[
-        0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00,
-    ];
-    for takeover in [false, true] {
-        assert_eq!(inflated(&[stored, &HELLO], takeover).unwrap(), ["Hello"; 2]);
-    }
+    laws::codes::blocks_of_any_type_are_inflated::<Rust>();
 }
 
 // RFC 7692, 7.2.1: "An endpoint MAY use multiple DEFLATE blocks to compress one message."
 #[test]
 fn a_message_may_have_several_blocks() {
-    // RFC 7692, 7.2.3.5.
-    let two: &[u8] = &[
-        0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00,
-    ];
-    for takeover in [false, true] {
-        assert_eq!(inflated(&[two, two], takeover).unwrap(), ["Hello"; 2]);
-    }
+    laws::codes::a_message_may_have_several_blocks::<Rust>();
 }
 
 // RFC 7692, 7.2.3.6: "The single octet 0x00 contains the header bits with "BFINAL" set to 0 and "BTYPE"
 // set to 00"
 #[test]
 fn an_empty_message_is_one_byte() {
-    for takeover in [false, true] {
-        assert_eq!(
-            inflated(&[&[0x00], &HELLO, &[0x00]], takeover).unwrap(),
-            ["", "Hello", ""]
-        );
-        // Nothing at all is no deflate data: the four bytes appended to it are none either.
-        assert_eq!(inflated(&[&[]], takeover), Err(Violation::DeflateInvalid));
-        let (mut deflater, mut out) = (Deflater::new(DeflaterSettings::TAKEOVER), vec![9; 9]);
-        for _ in 0..3 {
-            deflater.deflate(b"", takeover, &mut out);
-            assert_eq!(out, [0x00]);
-            deflater.deflate(b"something", takeover, &mut out);
-        }
-    }
+    laws::codes::an_empty_message_is_one_byte::<Rust>();
 }
 
 // RFC 6455, 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds that the byte stream
 // is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the WebSocket Connection_."
 #[test]
 fn an_inflated_text_is_validated() {
-    let (mut inflater, mut deflater) = (Inflater::new(), Deflater::new(DeflaterSettings::SHARED));
-    let (mut compressed, mut out) = (Vec::new(), Vec::new());
-    deflater.deflate(b"no \xff text", false, &mut compressed);
-    let text = inflater.inflate(KIND, &compressed, false, 100, &mut out);
-    assert_eq!(text, Err(Violation::TextInvalid));
-    let binary = inflater.inflate(MessageKind::Binary, &compressed, false, 100, &mut out);
-    assert_eq!(binary, Ok(Message::Binary(b"no \xff text")));
+    laws::codes::an_inflated_text_is_validated::<Rust>();
     // The compressed bytes themselves are not text, and need not be.
     let frame = masked(FIN | RSV1 | TEXT, &[0xff, 0xfe]);
     assert_eq!(converse(server(), &[&frame]).0, [deflated(&[0xff, 0xfe])]);

@@ -131,11 +131,12 @@ fn a_malformed_offer_is_declined_and_the_next_one_taken() {
 #[test]
 fn a_server_keeps_no_context_when_it_is_told_so() {
     assert_eq!(shared(""), some(NEITHER));
-    assert_eq!(takeover(""), some("; server_max_window_bits=11"));
-    let told = "; server_no_context_takeover";
+    let windows = "; server_max_window_bits=11; client_max_window_bits=12";
+    assert_eq!(takeover("; client_max_window_bits"), some(windows));
+    let told = "; server_no_context_takeover; client_max_window_bits";
     assert_eq!(
         takeover(told),
-        some("; server_no_context_takeover; server_max_window_bits=11")
+        some(&format!("; server_no_context_takeover{windows}"))
     );
     let agreement = agree(&[&format!("permessage-deflate{told}")], TAKEOVER).unwrap();
     assert!(!agreement.server_takeover() && agreement.client_takeover());
@@ -163,7 +164,10 @@ fn a_window_of_the_server_is_the_smaller_of_both() {
         let parameter = format!("; server_max_window_bits={bits}");
         let expected = format!("{NEITHER}{parameter}");
         assert_eq!(shared(&parameter), some(&expected));
-        let smaller = format!("; server_max_window_bits={}", bits.min(11));
+        let smaller = format!(
+            "; client_no_context_takeover; server_max_window_bits={}",
+            bits.min(11)
+        );
         assert_eq!(takeover(&parameter), some(&smaller));
     }
     let quoted = shared("; server_max_window_bits=\"1\\0\"");
@@ -182,8 +186,6 @@ fn a_window_that_cannot_be_kept_is_never_promised() {
         let client = answer("; client_max_window_bits=8", policy).unwrap();
         assert!(!client.contains("=8"), "{client}");
     }
-    let agreement = agree(&["permessage-deflate; client_max_window_bits=8"], TAKEOVER).unwrap();
-    assert_eq!(agreement.client_window_bits(), 8);
 }
 
 // RFC 7692, 7.1.2.2: "If a received extension negotiation offer doesn't have the "client_max_window_bits"
@@ -191,16 +193,51 @@ fn a_window_that_cannot_be_kept_is_never_promised() {
 // the "client_max_window_bits" extension parameter."
 #[test]
 fn a_window_of_the_client_is_named_only_where_it_was_offered() {
-    assert_eq!(takeover(""), some("; server_max_window_bits=11"));
+    let unlimited = "; client_no_context_takeover; server_max_window_bits=11";
+    assert_eq!(takeover(""), some(unlimited));
     let both = "; server_max_window_bits=11; client_max_window_bits=12";
     assert_eq!(takeover("; client_max_window_bits"), some(both));
     assert_eq!(takeover("; client_max_window_bits=15"), some(both));
-    // What the client limits itself to needs no answer.
-    assert_eq!(
-        takeover("; client_max_window_bits=10"),
-        some("; server_max_window_bits=11")
-    );
     assert_eq!(shared("; client_max_window_bits"), some(NEITHER));
+}
+
+// RFC 7692, 7.2.2: "Otherwise, the server MUST use a 32,768-byte LZ77 sliding window to decompress
+// received messages."
+#[test]
+fn a_client_that_is_bound_to_no_window_takes_no_context_over() {
+    let agreed = |offer: &str, client_window_bits| {
+        let policy = DeflatePolicy {
+            client_window_bits,
+            ..TAKEOVER
+        };
+        agree(&[&format!("permessage-deflate{offer}")], policy).unwrap()
+    };
+    for bits in 9..=15 {
+        // It may use the largest, which would have to be held from message to message.
+        for offer in ["", "; client_max_window_bits=8"] {
+            assert_eq!(agreed(offer, bits).client_takeover(), bits == 15, "{bits}");
+            assert_eq!(agreed(offer, bits).client_window_bits(), 15, "{bits}");
+        }
+        for offer in ["; client_max_window_bits", "; client_max_window_bits=15"] {
+            assert!(agreed(offer, bits).client_takeover(), "{offer} {bits}");
+            assert_eq!(agreed(offer, bits).client_window_bits(), bits, "{offer}");
+        }
+    }
+}
+
+// RFC 7692, 7.2.1, 7.2.2: "The client-to-server "client_max_window_bits" extension parameter is just a hint
+// for the server to build an extension negotiation response."
+#[test]
+fn the_window_that_a_client_hints_at_is_made_binding() {
+    for bits in 9..15u8 {
+        let offer = format!("; client_max_window_bits={bits}");
+        assert_eq!(shared(&offer), some(&format!("{NEITHER}{offer}")));
+        let smaller = bits.min(12);
+        let expected = format!("; server_max_window_bits=11; client_max_window_bits={smaller}");
+        assert_eq!(takeover(&offer), some(&expected));
+    }
+    // What would be no limit is not named.
+    assert_eq!(shared("; client_max_window_bits=15"), some(NEITHER));
 }
 
 /// Every combination of the four parameters with every legal value.

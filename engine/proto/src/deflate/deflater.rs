@@ -1,10 +1,7 @@
 //! Messages to compressed messages (RFC 7692, 7.2.1).
 
-use std::fmt;
-
-use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Method, Status, Strategy};
-
-use super::{TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
+use super::codec::DeflateCodec;
+use super::{RustDeflate, TAIL, WINDOW_BITS_MAX, WINDOW_BITS_MIN};
 
 /// Messages of fewer bytes are better sent as they are.
 ///
@@ -33,21 +30,27 @@ impl DeflaterSettings {
     };
 
     /// For a deflater of each connection that keeps its context: 2 KiB hold a few messages to refer to.
-    ///
-    /// Smaller windows save little, for most of its memory does not depend on them (see [`super`]).
     pub const TAKEOVER: Self = Self {
-        level: 1,
+        level: 3,
         window_bits: 11,
-        mem_level: 3,
+        mem_level: 2,
     };
 
-    /// Heap bytes that a deflater with these settings holds, at all times.
-    #[must_use]
-    pub const fn memory(&self) -> usize {
-        let window = 1 << self.window_bits;
-        let symbols = 1 << (self.mem_level + 6);
-        // The window twice, and a link for each of its bytes; then pending output and symbols.
-        STATE_SIZE + HASH_SIZE + 2 * window + 2 * window + 4 * symbols + 3 * symbols
+    /// # Panics
+    /// When a setting is out of its range.
+    pub(super) fn check(self) {
+        let Self {
+            level,
+            window_bits,
+            mem_level,
+        } = self;
+        assert!((1..=9).contains(&level), "a level is 1 to 9, not {level}");
+        assert!(
+            (1..=9).contains(&mem_level),
+            "a memory level is 1 to 9, not {mem_level}"
+        );
+        let possible = (WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits);
+        assert!(possible, "a window has 9 to 15 bits, not {window_bits}");
     }
 }
 
@@ -76,45 +79,34 @@ impl Default for DeflaterSettings {
 /// assert_eq!(message, Message::Text("to and fro"));
 /// # Ok::<(), tidegate_proto::Violation>(())
 /// ```
-pub struct Deflater {
-    deflate: Deflate,
-    settings: DeflaterSettings,
+#[derive(Debug)]
+pub struct Deflater<C = RustDeflate> {
+    codec: C,
     /// Whether nothing has been compressed since the start or the last reset, which costs microseconds.
     fresh: bool,
 }
 
-impl Deflater {
-    /// A deflater that has seen nothing.
+impl Deflater<RustDeflate> {
+    /// A deflater that has seen nothing, on the codec of this crate.
     ///
     /// # Panics
     /// When a setting is out of its range.
     #[must_use]
     pub fn new(settings: DeflaterSettings) -> Self {
-        let DeflaterSettings {
-            level,
-            window_bits,
-            mem_level,
-        } = settings;
-        assert!((1..=9).contains(&level), "a level is 1 to 9, not {level}");
-        assert!(
-            (1..=9).contains(&mem_level),
-            "a memory level is 1 to 9, not {mem_level}"
-        );
-        let possible = (WINDOW_BITS_MIN..=WINDOW_BITS_MAX).contains(&window_bits);
-        assert!(possible, "a window has 9 to 15 bits, not {window_bits}");
-        let deflate = Deflate::new_with_config(DeflateConfig {
-            level: level.into(),
-            method: Method::Deflated,
-            // Negative: a raw stream, without the header and checksum of zlib.
-            window_bits: -i32::from(window_bits),
-            mem_level: mem_level.into(),
-            strategy: Strategy::Default,
-        });
-        Self {
-            deflate,
-            settings,
-            fresh: true,
-        }
+        Self::with_codec(RustDeflate::new(settings))
+    }
+
+    /// Heap bytes held, the same at all times.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        self.codec.memory()
+    }
+}
+
+impl<C: DeflateCodec> Deflater<C> {
+    /// A deflater on this codec, which has seen nothing.
+    pub const fn with_codec(codec: C) -> Self {
+        Self { codec, fresh: true }
     }
 
     /// Compresses a whole message into `out`, whose former content is dropped.
@@ -144,15 +136,9 @@ impl Deflater {
     /// message.
     pub fn forget(&mut self) {
         if !self.fresh {
-            self.deflate.reset();
+            self.codec.reset();
             self.fresh = true;
         }
-    }
-
-    /// Heap bytes held, the same at all times.
-    #[must_use]
-    pub const fn memory(&self) -> usize {
-        self.settings.memory()
     }
 
     fn deflate_blocks(&mut self, mut payload: &[u8], out: &mut Vec<u8>) {
@@ -161,15 +147,11 @@ impl Deflater {
         let usual = payload.len() + payload.len() / 8 + FLUSH_SIZE_MAX;
         out.resize(usual.min(OUTPUT_SIZE_MAX), 0);
         loop {
-            let (taken, made) = (self.deflate.total_in(), self.deflate.total_out());
-            let status =
-                self.deflate
-                    .compress(payload, &mut out[filled..], DeflateFlush::SyncFlush);
-            let status = status.expect("its settings are right and the stream has not ended");
-            payload = &payload[difference(taken, self.deflate.total_in())..];
-            filled += difference(made, self.deflate.total_out());
+            let used = self.codec.deflate(payload, &mut out[filled..]);
+            payload = &payload[used.taken..];
+            filled += used.made;
             // Room was left, so nothing is pending; or nothing was, and the room was just enough.
-            if payload.is_empty() && (filled < out.len() || status == Status::BufError) {
+            if payload.is_empty() && (filled < out.len() || used.made == 0) {
                 break;
             }
             if out.len() - filled < FLUSH_SIZE_MAX {
@@ -180,28 +162,8 @@ impl Deflater {
     }
 }
 
-/// How far a counter of the deflater has moved during one call; it fits, for slices do.
-fn difference(before: u64, after: u64) -> usize {
-    usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
-}
-
-impl fmt::Debug for Deflater {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Deflater");
-        debug
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
-
 /// With less room than this a flush may be cut and put a second end behind the first, in bytes.
 const FLUSH_SIZE_MAX: usize = 16;
 
 /// How much room is made before anything has been produced, in bytes.
 const OUTPUT_SIZE_MAX: usize = 64 * 1024;
-
-/// The heads of the chains of equal strings: zlib-rs has 65,536 of them for any window.
-const HASH_SIZE: usize = 2 * 65_536;
-
-/// Codes, counters and alignment, measured on x86-64.
-const STATE_SIZE: usize = 3_200;

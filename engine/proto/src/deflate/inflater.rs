@@ -1,18 +1,15 @@
 //! Compressed messages to messages, never beyond a limit (RFC 7692, 7.2.2).
 
-use std::fmt;
-
-use zlib_rs::{Inflate, InflateFlush, Status};
-
-use super::{TAIL, WINDOW_BITS_MAX};
+use super::codec::{Corrupt, InflateCodec, Inflated, Stop};
+use super::{RustInflate, TAIL};
 use crate::message::{Message, MessageKind};
 use crate::violation::Violation;
 
 /// Inflates messages, one after the other.
 ///
 /// Without context takeover one of them serves any number of connections: each message starts afresh.
-/// With takeover each connection needs its own, for the window is kept from message to message. It
-/// follows a sender with any window, for it always holds the largest.
+/// With takeover each connection needs its own, for the window is kept from message to message. How large
+/// a window it follows is up to its codec: that of this crate always holds the largest.
 ///
 /// ```
 /// use tidegate_proto::deflate::Inflater;
@@ -24,19 +21,29 @@ use crate::violation::Violation;
 /// assert_eq!(message, Message::Text("Hello"));
 /// # Ok::<(), tidegate_proto::Violation>(())
 /// ```
-pub struct Inflater {
-    inflate: Inflate,
+#[derive(Debug, Default)]
+pub struct Inflater<C = RustInflate> {
+    codec: C,
 }
 
-impl Inflater {
-    /// Heap bytes that an inflater holds, at all times.
-    pub const SIZE: usize = INFLATER_SIZE;
-
-    /// An inflater that has seen nothing.
+impl Inflater<RustInflate> {
+    /// An inflater that has seen nothing, on the codec of this crate.
     #[must_use]
     pub fn new() -> Self {
-        let inflate = Inflate::new(false, WINDOW_BITS_MAX);
-        Self { inflate }
+        Self::default()
+    }
+
+    /// Heap bytes held, the same at all times.
+    #[must_use]
+    pub const fn memory(&self) -> usize {
+        RustInflate::SIZE
+    }
+}
+
+impl<C: InflateCodec> Inflater<C> {
+    /// An inflater on this codec, which has seen nothing.
+    pub const fn with_codec(codec: C) -> Self {
+        Self { codec }
     }
 
     /// Inflates a whole message into `out`, whose former content is dropped.
@@ -79,13 +86,7 @@ impl Inflater {
 
     /// Forgets all messages so far.
     pub fn forget(&mut self) {
-        self.inflate.reset(false);
-    }
-
-    /// Heap bytes held, the same at all times.
-    #[must_use]
-    pub const fn memory(&self) -> usize {
-        INFLATER_SIZE
+        self.codec.reset();
     }
 
     fn inflate_into(
@@ -97,20 +98,19 @@ impl Inflater {
         self.inflate_blocks(compressed, output)?;
         // RFC 7692, 7.2.2: append 00 00 ff ff to the tail. Whether the data ends there shows what
         // follows it: an empty final block where nothing is kept, or a stop before the next block.
-        let (tail, flush): (&[u8], _) = if takeover {
-            (&TAIL_AND_BLOCK, InflateFlush::Block)
+        let (tail, stop): (&[u8], _) = if takeover {
+            (&TAIL_AND_BLOCK, Stop::Block)
         } else {
-            (&TAIL_AND_END, InflateFlush::NoFlush)
+            (&TAIL_AND_END, Stop::StreamEnd)
         };
-        let filled = output.filled;
-        let (status, taken) = self.step(tail, flush, output)?;
-        let ended = match status {
-            Status::StreamEnd if taken == tail.len() => !takeover,
+        let Inflated { used, ended } = self.step(tail, stop, output)?;
+        let whole = if ended && used.taken == tail.len() {
+            !takeover
+        } else {
             // RFC 7692, 7.2.1: the empty block whose end was cut off may be a final one itself.
-            Status::Ok | Status::StreamEnd => taken == TAIL.len(),
-            Status::BufError => false,
+            used.taken == TAIL.len()
         };
-        if ended && output.filled == filled {
+        if whole && used.made == 0 {
             Ok(())
         } else {
             Err(Violation::DeflateInvalid)
@@ -124,10 +124,10 @@ impl Inflater {
         output: &mut Output<'_>,
     ) -> Result<(), Violation> {
         loop {
-            let room = output.make_room()?;
-            let (status, taken) = self.step(compressed, InflateFlush::NoFlush, output)?;
-            compressed = &compressed[taken..];
-            if status == Status::StreamEnd {
+            output.make_room()?;
+            let Inflated { used, ended } = self.step(compressed, Stop::StreamEnd, output)?;
+            compressed = &compressed[used.taken..];
+            if ended {
                 // RFC 7692, 7.2.1: a final block is padded to a byte, and another may follow. No
                 // sender that ends a stream refers back over its end.
                 self.forget();
@@ -136,42 +136,23 @@ impl Inflater {
             if compressed.is_empty() && output.room() > 0 {
                 return Ok(());
             }
-            let stuck = taken == 0 && output.room() == room && status != Status::StreamEnd;
-            if stuck {
+            if used.taken == 0 && used.made == 0 && !ended {
                 return Err(Violation::DeflateInvalid);
             }
         }
     }
 
-    /// One call: what it said, and how many bytes of `input` it took.
+    /// One call of the codec, into what is free of the output.
     fn step(
         &mut self,
         input: &[u8],
-        flush: InflateFlush,
+        stop: Stop,
         output: &mut Output<'_>,
-    ) -> Result<(Status, usize), Violation> {
-        let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
-        let status = self.inflate.decompress(input, output.free(), flush);
-        let status = status.map_err(|_| Violation::DeflateInvalid)?;
-        output.filled += difference(made, self.inflate.total_out());
-        Ok((status, difference(taken, self.inflate.total_in())))
-    }
-}
-
-/// How far a counter of the inflater has moved during one call; it fits, for slices do.
-fn difference(before: u64, after: u64) -> usize {
-    usize::try_from(after.saturating_sub(before)).unwrap_or(usize::MAX)
-}
-
-impl Default for Inflater {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Debug for Inflater {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Inflater").finish_non_exhaustive()
+    ) -> Result<Inflated, Violation> {
+        let inflated = self.codec.inflate(input, output.free(), stop);
+        let inflated = inflated.map_err(|Corrupt| Violation::DeflateInvalid)?;
+        output.filled += inflated.used.made;
+        Ok(inflated)
     }
 }
 
@@ -207,15 +188,15 @@ impl<'o> Output<'o> {
         &mut self.bytes[self.filled..]
     }
 
-    /// Doubles what is full; the room that there is now, at least one byte.
-    fn make_room(&mut self) -> Result<usize, Violation> {
+    /// Doubles what is full, so that there is room for one byte at least.
+    fn make_room(&mut self) -> Result<(), Violation> {
         if self.room() == 0 {
             if self.filled > self.size_max {
                 return Err(Violation::MessageTooBig);
             }
             self.resize(self.bytes.len().saturating_mul(2));
         }
-        Ok(self.room())
+        Ok(())
     }
 
     /// One byte beyond the limit is enough to know that it is exceeded.
@@ -243,6 +224,3 @@ const TAIL_AND_END: [u8; 6] = [0x00, 0x00, 0xff, 0xff, 0x03, 0x00];
 const TAIL_AND_BLOCK: [u8; 5] = [0x00, 0x00, 0xff, 0xff, 0x00];
 
 const _: () = assert!(TAIL_AND_END.first_chunk::<4>().is_some() && TAIL.len() == 4);
-
-/// What one inflater holds, measured: its state, and the largest window whatever it was asked for.
-const INFLATER_SIZE: usize = 47_552;

@@ -15,33 +15,34 @@
 //! - **takeover**: both sides keep their window from message to message. It compresses small messages
 //!   of one kind far better, and costs an inflater and a deflater per connection.
 //!
-//! What one of them holds, in bytes, counted by the allocator (`tests/deflate_memory.rs`):
+//! Both stand on a [`codec`], which this crate brings along: zlib-rs. It suits the first tier. For the
+//! second it is large, as its table of earlier strings does not scale with the window, nor its inflater's
+//! window with what is asked for; there the caller has a better one. What one of them holds with zlib-rs,
+//! in bytes, counted by the allocator (`tests/deflate_memory.rs`):
 //!
 //! | | window bits | memory level | bytes |
 //! |---|---|---|---|
 //! | deflater | 9 | 1 | 137,216 |
-//! | deflater | 10 | 2 | 140,160 |
-//! | deflater, [`DeflaterSettings::TAKEOVER`] | 11 | 3 | 146,048 |
-//! | deflater | 12 | 4 | 157,824 |
-//! | deflater | 13 | 5 | 181,376 |
-//! | deflater | 14 | 6 | 228,480 |
+//! | deflater, [`DeflaterSettings::TAKEOVER`] | 11 | 2 | 144,256 |
 //! | deflater, [`DeflaterSettings::SHARED`] | 15 | 8 | 380,032 |
 //! | inflater | 9 to 15 | | 47,552 |
 //!
-//! 131,072 bytes of each deflater are its table of earlier strings, which zlib-rs does not scale with the
-//! window, and clears with each reset: some two microseconds for each message without takeover. An
-//! inflater always has a window of 32 KiB, so a smaller one is asked of no client to save memory here.
+//! 131,072 bytes of each deflater are that table, which zlib-rs clears with each reset: some two
+//! microseconds for each message without takeover.
 
+pub mod codec;
 mod deflater;
 mod inflater;
 mod offer;
 mod parameters;
 mod response;
+mod rust;
 
 pub use deflater::{DEFLATE_SIZE_MIN, Deflater, DeflaterSettings};
 pub use inflater::Inflater;
 pub use offer::{DeflateAgreement, DeflatePolicy, is_safari_15_0_to_3, negotiate};
 pub use response::DeflateRefusal;
+pub use rust::{RustDeflate, RustInflate};
 
 /// The name in Sec-WebSocket-Extensions (RFC 7692, 7).
 pub const EXTENSION_NAME: &str = "permessage-deflate";

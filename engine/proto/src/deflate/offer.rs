@@ -13,7 +13,8 @@ pub struct DeflatePolicy {
     pub takeover: bool,
     /// The largest window of what the server compresses: 9 to 15.
     pub server_window_bits: u8,
-    /// The largest window of what the client compresses: 9 to 15.
+    /// The largest window of what the client compresses: 9 to 15. A client that cannot be bound to it, for
+    /// it did not offer to be, may use any, but then takes over no context.
     pub client_window_bits: u8,
 }
 
@@ -49,7 +50,7 @@ pub struct DeflateAgreement {
     flags: u8,
     /// Invariant: 9 to 15 at a server; 8 to 15 at a client, whose server may know how to keep 8.
     server_window_bits: u8,
-    /// Invariant: 8 to 15 at a server, whose client may know how to keep 8; 9 to 15 at a client.
+    /// Invariant: 9 to 15.
     client_window_bits: u8,
 }
 
@@ -102,10 +103,6 @@ fn accept(offer: &Parameters, policy: DeflatePolicy) -> Option<DeflateAgreement>
     if policy.takeover && !offer.server_no_context_takeover {
         flags |= SERVER_TAKEOVER;
     }
-    // RFC 7692, 7.1.1.2: a server may ask for it whether it was offered or not.
-    if policy.takeover && !offer.client_no_context_takeover {
-        flags |= CLIENT_TAKEOVER;
-    }
     let server_window_bits = match offer.server_window_bits {
         None => policy.server_window_bits,
         // zlib widens a window of 8 bits to 9: a smaller promise would be broken.
@@ -116,34 +113,29 @@ fn accept(offer: &Parameters, policy: DeflatePolicy) -> Option<DeflateAgreement>
     if offer.server_window_bits.is_some() || server_window_bits < WINDOW_BITS_MAX {
         flags |= TELLS_SERVER_WINDOW;
     }
-    // RFC 7692, 7.1.2.2: what was offered holds even if it is not answered; without an offer there
-    // must be no answer.
-    let client_window_bits = match offer.client_window_bits {
-        None => WINDOW_BITS_MAX,
-        Some(ClientWindowBits::AtMost(bits)) if bits <= policy.client_window_bits => bits,
-        Some(ClientWindowBits::AtMost(_) | ClientWindowBits::Any) => policy.client_window_bits,
+    // RFC 7692, 7.1.2.2: without an offer there must be no answer; what is offered is a hint, which only
+    // the answer makes binding. 8 bits are named to nobody: many a client's zlib would keep 9.
+    let told = match offer.client_window_bits {
+        None => None,
+        Some(ClientWindowBits::Any) => Some(policy.client_window_bits),
+        Some(ClientWindowBits::AtMost(bits)) => Some(bits.min(policy.client_window_bits)),
     };
-    if offer
-        .client_window_bits
-        .is_some_and(|offered| offered.exceeds(client_window_bits))
-    {
+    let told = told.filter(|bits| (WINDOW_BITS_MIN..WINDOW_BITS_MAX).contains(bits));
+    if told.is_some() {
         flags |= TELLS_CLIENT_WINDOW;
+    }
+    let client_window_bits = told.unwrap_or(WINDOW_BITS_MAX);
+    // RFC 7692, 7.1.1.2: a server may ask for it whether it was offered or not. A client that is not
+    // bound to the window may not take it over either, for the largest would have to be held.
+    let within = client_window_bits <= policy.client_window_bits;
+    if policy.takeover && within && !offer.client_no_context_takeover {
+        flags |= CLIENT_TAKEOVER;
     }
     Some(DeflateAgreement {
         flags,
         server_window_bits,
         client_window_bits,
     })
-}
-
-impl ClientWindowBits {
-    /// Whether a window of this many bits is news to a client that offered this.
-    fn exceeds(self, bits: u8) -> bool {
-        match self {
-            Self::Any => bits < WINDOW_BITS_MAX,
-            Self::AtMost(offered) => offered > bits,
-        }
-    }
 }
 
 impl DeflateAgreement {
@@ -184,8 +176,7 @@ impl DeflateAgreement {
         self.server_window_bits
     }
 
-    /// How far back, as a power of two, what the client compresses may refer. An [`super::Inflater`]
-    /// follows any.
+    /// How far back, as a power of two, what the client compresses may refer.
     #[must_use]
     pub const fn client_window_bits(&self) -> u8 {
         self.client_window_bits

@@ -156,7 +156,13 @@ fn assert_legal(offer: Element, policy: DeflatePolicy, agreement: DeflateAgreeme
         told.is_none_or(|bits| (9..=limit).contains(&bits)),
         "{context}"
     );
-    assert_eq!(client_bits, told.unwrap_or(limit), "{context}");
+    // RFC 7692, 7.1.2.2: what the offer said is a hint; only what is named binds the client. A client
+    // that is bound to no window small enough takes no context over.
+    assert_eq!(client_bits, told.unwrap_or(15), "{context}");
+    assert!(
+        !client_takeover || client_bits <= policy.client_window_bits,
+        "{context}"
+    );
 }
 
 /// A client takes exactly the answers that keep to its offer, and understands them as they were meant.

@@ -52,7 +52,7 @@ const BUDGETS: [Compression; 4] = [
     Compression::Shared,
     Compression::Takeover { bytes_max: 1 << 30 },
     // Room for two inflaters, and for no deflater beside them.
-    Compression::Takeover { bytes_max: 100_000 },
+    Compression::Takeover { bytes_max: 30_000 },
 ];
 
 #[test]

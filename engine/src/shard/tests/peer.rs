@@ -124,7 +124,11 @@ impl Peer {
                         let agreed = offer.accept_response(accepted.extensions);
                         self.agreement = agreed.expect("the answer is legal");
                     }
-                    if self.agreement.is_some() {
+                    if let Some(agreement) = self.agreement {
+                        self.deflater = Deflater::new(DeflaterSettings {
+                            window_bits: agreement.client_window_bits(),
+                            ..DeflaterSettings::SHARED
+                        });
                         let settings = Settings {
                             message_size_max: 1 << 24,
                         };
