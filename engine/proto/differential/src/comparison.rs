@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 
 use crate::conversation::Conversation;
 use crate::deviation::Deviation;
@@ -195,9 +196,14 @@ impl Comparison {
     fn compare(&mut self, index: usize, on_finding: &mut dyn FnMut(Finding)) {
         let conversation = &self.conversations[index];
         let theirs = &self.theirs[index];
-        self.tidegate.judge(conversation, &mut self.ours);
+        let (tidegate, ours) = (&mut self.tidegate, &mut self.ours);
+        let judging = AssertUnwindSafe(|| tidegate.judge(conversation, ours));
+        if panic::catch_unwind(judging).is_err() {
+            self.tidegate = Tidegate::new();
+            self.ours.panic();
+        }
         self.tally.conversations += 1;
-        self.tally.legal += u64::from(!matches!(self.ours.ending(), Ending::Failed(_)));
+        self.tally.legal += u64::from(matches!(self.ours.ending(), Ending::Open | Ending::Closed));
         if self.ours == *theirs {
             self.tally.messages += u64::from(self.ours.messages());
             return;

@@ -19,12 +19,12 @@ for each difference that no rule explains. See engine/proto/differential/README.
   --conversations N   how many in all (default 1000000)
   --oracle NAME       tungstenite, sockudo, websockets or all (default: all; of each 50
                       conversations tungstenite has 25, sockudo 24, websockets 1)
-  --seed S            the first seed (default 1); conversation k has seed S + k
+  --seed S            the seed of each oracle's first conversation (default 1); the next has S + 1
   --jobs N            threads (default 1)
-  --python PATH       an interpreter that has websockets
+  --python PATH       an interpreter that has websockets (default: one in a venv that is made once)
   --show              print each conversation and both verdicts
 
-exit code: 0 nothing unexplained, 1 something was, 2 wrong usage
+exit code: 0 nothing unexplained, 1 something was, 2 wrong usage, 69 no websockets to be had
 ";
 
 /// What the command line says.
@@ -99,6 +99,12 @@ const BATCH_SIZE: u64 = 1000;
 const FINDINGS_SHOWN_MAX: u64 = 10;
 
 fn main() -> ExitCode {
+    if std::env::args().any(|word| word == "-h" || word == "--help") {
+        return match io::stdout().write_all(USAGE.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(fault) => {

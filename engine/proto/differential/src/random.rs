@@ -41,7 +41,7 @@ impl Random {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: usize) -> usize {
-        let high = u128::from(self.number()) * limit as u128 >> 64;
+        let high = (u128::from(self.number()) * limit as u128) >> 64;
         usize::try_from(high).unwrap_or(0)
     }
 

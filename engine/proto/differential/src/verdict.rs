@@ -13,6 +13,8 @@ pub enum Ending {
     Closed,
     /// It was failed with this code.
     Failed(u16),
+    /// Its reader has panicked, which nothing explains.
+    Panicked,
 }
 
 /// What was seen, in its order, up to a close frame or the first violation.
@@ -98,6 +100,11 @@ impl Verdict {
     /// The peer broke a rule; nothing more is read.
     pub const fn fail(&mut self, code: u16) {
         self.ending = Ending::Failed(code);
+    }
+
+    /// The reader panicked.
+    pub const fn panic(&mut self) {
+        self.ending = Ending::Panicked;
     }
 
     /// How it ended.

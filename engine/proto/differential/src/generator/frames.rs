@@ -38,6 +38,7 @@ pub(super) fn put_frame(
             4 => masked = !masked,
             5 => form = Form::Two,
             6 => form = Form::Eight,
+            7 if random.percent(30) => (form, declared) = (Form::Eight, 1 << 63 | declared),
             7 => (form, declared) = (Form::Eight, random.number() >> random.below(50)),
             8 => declared = declared.wrapping_add(random.number() % 9).saturating_sub(4),
             _ => (form, declared) = (Form::Two, random.number() % 0x1_0000),

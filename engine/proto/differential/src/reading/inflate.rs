@@ -244,10 +244,11 @@ impl Code {
     fn new(lengths: &[usize]) -> Self {
         let mut counts = [0; 16];
         let mut symbols = Vec::new();
-        for length in 1..16 {
-            let of_length = lengths.iter().enumerate().filter(|(_, l)| **l == length);
-            symbols.extend(of_length.map(|(symbol, _)| symbol));
-            counts[length] = lengths.iter().filter(|l| **l == length).count();
+        for (length, count) in counts.iter_mut().enumerate().skip(1) {
+            let before = symbols.len();
+            let all = lengths.iter().enumerate();
+            symbols.extend(all.filter(|(_, l)| **l == length).map(|(symbol, _)| symbol));
+            *count = symbols.len() - before;
         }
         Self { counts, symbols }
     }

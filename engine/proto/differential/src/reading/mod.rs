@@ -174,6 +174,11 @@ impl<'c> Machine<'c> {
             (Finding::Fault(Check::Minimal | Check::ControlShort), Finding::Pass) => {
                 Some(Deviation::NotMinimalAccepted)
             }
+            (Finding::Fault(Check::Size), Finding::Pass)
+                if self.reader == Reader::Websockets && self.is_squeezed(head) =>
+            {
+                Some(Deviation::OverheadAccepted)
+            }
             (Finding::Starved, Finding::Fault(_)) if too_big => Some(Deviation::SizeBeforeKey),
             (Finding::Pass, Finding::Fault(Check::Budget)) if head.is_control() => {
                 Some(Deviation::ControlCounted)
