@@ -87,7 +87,8 @@ impl Squeezer {
         out: &mut Vec<u8>,
     ) {
         // Some senders forget that they must not refer to earlier messages.
-        if !self.takeover && !(wild && random.percent(15)) {
+        let forgets = !wild || !random.percent(15);
+        if !self.takeover && forgets {
             self.history.clear();
         }
         self.bits.begin(out);
