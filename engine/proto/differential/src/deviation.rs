@@ -57,8 +57,6 @@ pub enum Deviation {
     NothingAfterFinal,
     /// A message may refer back over the end of a final block, which clears our window.
     WindowKeptOverFinal,
-    /// The last block of a message without takeover, whose end is cut off, may be final.
-    EndsFinal,
 }
 
 /// What decides about a deviation.
@@ -98,7 +96,6 @@ impl Deviation {
         Self::EndUnchecked,
         Self::NothingAfterFinal,
         Self::WindowKeptOverFinal,
-        Self::EndsFinal,
     ];
 
     /// Its place in [`Self::ALL`].
@@ -127,7 +124,7 @@ const BFINAL: (&str, &str) = (
 );
 
 /// One for each deviation, in the order of their numbers.
-const RULINGS: [Ruling; 22] = [
+const RULINGS: [Ruling; 21] = [
     ruling(
         "waits for the frame",
         (
@@ -251,7 +248,6 @@ const RULINGS: [Ruling; 22] = [
         ),
         Right::Oracle,
     ),
-    ruling("last block is final", BFINAL, Right::Oracle),
 ];
 
 const fn ruling(

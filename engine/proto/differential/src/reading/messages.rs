@@ -119,7 +119,6 @@ impl Machine<'_> {
                 {
                     Some(Deviation::LimitLost)
                 }
-                (Err(Trouble::EndsFinal), Ok(_)) => Some(Deviation::EndsFinal),
                 _ if over => Some(Deviation::NothingAfterFinal),
                 (Err(Trouble::NotEnded), _) => Some(Deviation::EndUnchecked),
                 (Err(Trouble::TooFar), _) => Some(Deviation::WindowKeptOverFinal),

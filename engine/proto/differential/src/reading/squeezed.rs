@@ -11,8 +11,6 @@ pub(super) enum Trouble {
     TooFar,
     /// The data does not end as RFC 7692, 7.2.1 says.
     NotEnded,
-    /// It ends so, but in a block that is also final.
-    EndsFinal,
     /// More than the limit comes out.
     TooBig,
 }
@@ -21,7 +19,7 @@ impl Trouble {
     pub(super) const fn code(self) -> u16 {
         match self {
             Self::TooBig => 1009,
-            Self::Corrupt | Self::TooFar | Self::NotEnded | Self::EndsFinal => 1007,
+            Self::Corrupt | Self::TooFar | Self::NotEnded => 1007,
         }
     }
 }
@@ -67,12 +65,12 @@ impl Strict {
                 Stop::Between(_) | Stop::Within => break,
             }
         }
-        self.end(rest, takeover, &message)?;
+        self.end(rest, &message)?;
         Ok(message)
     }
 
     /// Whether the data ends in the block whose end was cut off; it is then in the window.
-    fn end(&mut self, rest: &[u8], takeover: bool, message: &[u8]) -> Result<(), Trouble> {
+    fn end(&mut self, rest: &[u8], message: &[u8]) -> Result<(), Trouble> {
         let ended = [rest, &TAIL].concat();
         let mut out = self.window.clone();
         let (stop, _) = Decoder::new(&ended, &mut out, usize::MAX).run();
@@ -80,11 +78,7 @@ impl Strict {
             Stop::Between(Some(start)) if start == rest.len() => {}
             Stop::Final(Some(start)) if start == rest.len() => {
                 self.window.clear();
-                return if takeover {
-                    Ok(())
-                } else {
-                    Err(Trouble::EndsFinal)
-                };
+                return Ok(());
             }
             _ => return Err(Trouble::NotEnded),
         }
