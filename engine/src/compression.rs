@@ -62,6 +62,12 @@ pub enum Compression {
     },
 }
 
+/// What an allocation of this size is charged with: the sizes and pages of an allocator take up to
+/// an eighth more, and the budget is one of memory, not of what was asked for.
+const fn charge(size: usize) -> usize {
+    size + size / 8
+}
+
 /// The memory of all contexts of the process.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -136,14 +142,14 @@ impl Contexts {
     /// With room for what the agreement promises; `None` if the budget has none.
     fn new(agreement: &DeflateAgreement, budget: &Arc<Budget>) -> Option<Self> {
         let inflater_size = match agreement.client_takeover() {
-            true => ZlibInflate::memory_with(agreement.client_window_bits()),
+            true => charge(ZlibInflate::memory_with(agreement.client_window_bits())),
             false => 0,
         };
         Some(Self {
             inflater: None,
             deflater: None,
             used: false,
-            _reserved: budget.reserve(size_of::<Self>() + inflater_size)?,
+            _reserved: budget.reserve(charge(size_of::<Self>()) + inflater_size)?,
         })
     }
 }
@@ -334,7 +340,9 @@ impl Compressor {
             window_bits,
             ..DeflaterSettings::TAKEOVER
         };
-        let reserved = self.budget.reserve(ZlibDeflate::memory_with(settings))?;
+        let reserved = self
+            .budget
+            .reserve(charge(ZlibDeflate::memory_with(settings)))?;
         Some((Deflater::with_codec(ZlibDeflate::new(settings)), reserved))
     }
 }

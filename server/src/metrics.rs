@@ -171,6 +171,12 @@ impl Collector for Server {
                 write_number(family.encode_family(&labels)?, *kind, read(shard))?;
             }
         }
+        let help = "Memory that contexts of connections' own take of --compression-memory";
+        let bytes_used = self.handle.compression_bytes_used() as u64;
+        let name = "tidegate_compression_contexts";
+        encoder
+            .encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?
+            .encode_gauge(&bytes_used)?;
         let help = "WebSockets that ended, by reason";
         write_causes(
             &mut encoder,

@@ -107,9 +107,9 @@ fn only_a_client_that_is_bound_to_a_small_window_keeps_its_context() {
         assert_eq!(response, expected, "{offer}");
         let inflater_size = match inflater {
             0 => 0,
-            bits => ZlibInflate::memory_with(bits),
+            bits => charge(ZlibInflate::memory_with(bits)),
         };
-        let expected = size_of::<Contexts>() + inflater_size;
+        let expected = charge(size_of::<Contexts>()) + inflater_size;
         assert_eq!(budget.bytes_used(), expected, "{offer}");
         drop(agreed);
         assert_eq!(budget.bytes_used(), 0, "{offer}");
@@ -127,7 +127,7 @@ fn a_client_that_wants_no_takeover_holds_nothing() {
 }
 
 #[test]
-fn contexts_hold_to_the_byte_what_is_counted_and_are_made_when_needed() {
+fn contexts_hold_no_more_than_is_counted_and_are_made_when_needed() {
     let budget = budget(1 << 20);
     let mut compressor = compressor(&budget);
     let payload = b"high tide at noon, low tide at six; ".repeat(20);
@@ -148,11 +148,15 @@ fn contexts_hold_to_the_byte_what_is_counted_and_are_made_when_needed() {
         );
         let used = measure(|| talk(&mut compressor, &mut agreed, &payload));
         let deflater = ZlibDeflate::memory_with(DeflaterSettings::TAKEOVER);
-        assert_eq!(budget.bytes_used(), reserved + deflater);
+        assert_eq!(budget.bytes_used(), reserved + charge(deflater));
         let all = held(&opened).unwrap() + held(&used).unwrap();
-        assert_eq!(all, budget.bytes_used(), "counted and held");
+        let counted = budget.bytes_used();
+        assert!(
+            (all..=all + all / 8).contains(&counted),
+            "{all} held, {counted} counted"
+        );
         agreed.sweep();
-        assert_eq!(budget.bytes_used(), reserved + deflater, "it was used");
+        assert_eq!(budget.bytes_used(), counted, "it was used");
         let swept = measure(|| agreed.sweep());
         assert_eq!(budget.bytes_used(), reserved);
         let given_back = usize::try_from(-swept.bytes_current);
@@ -167,7 +171,7 @@ fn contexts_hold_to_the_byte_what_is_counted_and_are_made_when_needed() {
 #[test]
 fn without_room_in_the_budget_the_shared_tier_serves() {
     let inflater = ZlibInflate::memory_with(CLIENT_WINDOW_BITS);
-    let budget = budget(size_of::<Contexts>() + inflater);
+    let budget = budget(charge(size_of::<Contexts>()) + charge(inflater));
     let mut compressor = compressor(&budget);
     let payload = b"high tide at noon, low tide at six; ".repeat(20);
     let offer = "; client_max_window_bits";
