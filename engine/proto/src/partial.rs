@@ -14,6 +14,9 @@ use crate::violation::Violation;
 /// One large receive. Beyond it a buffer at most doubles.
 pub const GROWTH_SIZE: usize = 64 * 1024;
 
+/// A buffer with less room than this is not given out to be received into, in bytes.
+const ROOM_SIZE_MIN: usize = GROWTH_SIZE / 4;
+
 /// For how many more fragments like the one that has arrived there is room, up to [`GROWTH_SIZE`].
 const FRAGMENTS_AHEAD: usize = 63;
 
@@ -204,8 +207,14 @@ impl Assembly {
     pub(crate) fn give_out(&mut self, frame: &Frame) -> DirectBuffer {
         assert!(self.given_size.is_none(), "the buffer is given out already");
         let size = self.bytes.len();
-        let wanted = frame.remaining().min(size.max(GROWTH_SIZE));
-        self.bytes.reserve_exact(wanted);
+        let remaining = frame.remaining();
+        // Only when the room is nearly used up: a receive may bring little, and must not cost a copy of
+        // everything before it.
+        if self.bytes.capacity() - size < remaining.min(ROOM_SIZE_MIN) {
+            self.bytes
+                .reserve_exact(remaining.min(size.max(GROWTH_SIZE)));
+        }
+        let wanted = remaining.min(self.bytes.capacity() - size);
         self.given_size = Some(size);
         DirectBuffer {
             buffer: mem::take(&mut self.bytes),

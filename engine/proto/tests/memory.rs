@@ -166,6 +166,27 @@ fn the_memory_of_tiny_fragments_follows_their_bytes() {
 }
 
 #[test]
+fn a_buffer_given_out_for_small_receives_grows_by_doubling() {
+    let size = 8 * MIB;
+    let mut session = server(size);
+    let frame = masked(FIN | BINARY, &vec![b'x'; size]);
+    push(&mut session, &frame[..100]);
+    let (mut rest, mut growths, mut capacity) = (&frame[100..], 0, 0);
+    while let Some(mut direct) = session.take_buffer(1) {
+        growths += usize::from(direct.buffer.capacity() != capacity);
+        capacity = direct.buffer.capacity();
+        let (chunk, later) = rest.split_at(direct.wanted.min(1000));
+        direct.buffer.extend_from_slice(chunk);
+        rest = later;
+        let event = session.give_buffer(direct.buffer, &mut Vec::new());
+        assert_eq!(event.unwrap().is_some(), rest.is_empty());
+    }
+    assert!(rest.is_empty());
+    // From one receive's room to all: 2^7. Not one copy of everything for each receive.
+    assert!(growths <= 9, "{growths}");
+}
+
+#[test]
 fn empty_fragments_hold_no_payload() {
     let mut session = server(MIB);
     push(&mut session, &masked(TEXT, b""));
