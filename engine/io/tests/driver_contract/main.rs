@@ -1,7 +1,8 @@
 //! The contract of [`tidegate_io::driver`], as laws that every driver keeps.
 //!
-//! One suite for all: it runs on the real kernel behind epoll, and on the simulated one on a
-//! calm day and on many lively ones.
+//! One suite for all: it runs on the real kernel behind epoll and behind io_uring, with and
+//! without what only newer kernels offer, and on the simulated one on a calm day and on many
+//! lively ones.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -12,6 +13,7 @@ mod rig;
 mod sim_rig;
 mod stand;
 mod turn;
+mod uring_rig;
 
 /// The same laws for every kernel.
 macro_rules! laws {
@@ -22,6 +24,19 @@ macro_rules! laws {
                 #[test]
                 fn $law() {
                     crate::$module::$law(EpollRig::default());
+                }
+            )*)*
+        }
+
+        mod uring {
+            use crate::uring_rig::UringRig;
+            use tidegate_io::uring::TaskRun;
+            $($(
+                #[test]
+                fn $law() {
+                    crate::$module::$law(UringRig::new(TaskRun::Deferred));
+                    crate::$module::$law(UringRig::new(TaskRun::Cooperative));
+                    crate::$module::$law(UringRig::new(TaskRun::Interrupting));
                 }
             )*)*
         }
