@@ -15,15 +15,15 @@
 //!
 //! | request | of the kernel | since | without it |
 //! |---|---|---|---|
-//! | bytes, the bell | `POLL_ADD`, multishot, edge-triggered | 5.13 | the driver is not there |
-//! | room, a connect | `POLL_ADD`, once, while a batch is under way | 5.1 | – |
-//! | peers | `ACCEPT`, multishot | 5.19 | the driver is not there |
-//! | the moment | `TIMEOUT`, moved by an update | 5.11 | – |
-//! | a short wait | `IORING_ENTER_EXT_ARG` | 5.11 | the driver is not there |
-//! | a close | `ASYNC_CANCEL` of the socket's polls | 5.5 | – |
-//! | silence of those that succeed | `IOSQE_CQE_SKIP_SUCCESS` | 5.17 | the driver is not there |
-//! | work at the wait only | `SINGLE_ISSUER`, `DEFER_TASKRUN` | 6.1 | [`TaskRun::Cooperative`] |
-//! | no interrupts for it | `COOP_TASKRUN` | 5.19 | [`TaskRun::Interrupting`] |
+//! | bytes, the bell | `POLL_ADD`, multishot, edge-triggered | 5.13 | none |
+//! | room, a connect | `POLL_ADD`, once, while a batch is under way | 5.1 | none |
+//! | peers | `ACCEPT`, multishot | 5.19 | none |
+//! | the moment | `TIMEOUT`, moved by an update | 5.11 | none |
+//! | a short wait | `IORING_ENTER_EXT_ARG` | 5.11 | none |
+//! | a close | `ASYNC_CANCEL` of the socket's polls | 5.5 | none |
+//! | silence of cancels that succeed | `IOSQE_CQE_SKIP_SUCCESS` | 5.17 | none |
+//! | no interrupts for completions | `COOP_TASKRUN` | 5.19 | none: this is the least kernel |
+//! | completions at the wait only | `SINGLE_ISSUER`, `DEFER_TASKRUN` | 6.1 | [`TaskRun::Cooperative`] |
 //!
 //! A request holds its socket open whatever becomes of the descriptor. So a close cancels the
 //! socket's polls, is pending until the last of them has come back, and only then are the
@@ -74,8 +74,6 @@ pub enum TaskRun {
     Deferred,
     /// Whenever the thread is in the kernel. Linux 5.19.
     Cooperative,
-    /// At any time: the thread is interrupted for it.
-    Interrupting,
 }
 
 /// A [`Driver`] on io_uring. It stays on the thread that made it.
@@ -134,13 +132,15 @@ impl UringDriver {
     /// # Errors
     /// As [`Self::new`].
     pub fn with_bell(listener: Option<Listener>, bell: Doorbell) -> io::Result<Self> {
-        let ring = [TaskRun::Deferred, TaskRun::Cooperative]
-            .into_iter()
-            .find_map(|task_run| Ring::new(task_run).ok());
-        match ring {
-            Some(ring) => Ok(Self::with_ring(listener, bell, ring)),
-            None => Self::with_task_run(listener, bell, TaskRun::Interrupting),
-        }
+        Ok(Self::with_ring(listener, bell, Ring::newest()?))
+    }
+
+    /// Whether this kernel lets this process have such a driver.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn probe() -> io::Result<()> {
+        Ring::newest().map(drop)
     }
 
     /// As [`Self::with_bell`], but with what an older kernel may offer.

@@ -106,7 +106,6 @@ impl Ring {
                 builder.setup_submit_all();
                 builder.setup_coop_taskrun().setup_taskrun_flag();
             }
-            TaskRun::Interrupting => {}
         }
         let ring = builder.build(SUBMISSIONS)?;
         let parameters = ring.params();
@@ -119,6 +118,17 @@ impl Ring {
             waiting: VecDeque::new(),
             alarm: Box::new(Timespec::new()),
         })
+    }
+
+    /// A ring with the newest features that the kernel has.
+    pub(super) fn newest() -> io::Result<Self> {
+        match Self::new(TaskRun::Deferred) {
+            // A feature that the kernel does not know.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                Self::new(TaskRun::Cooperative)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Asks to be told when the descriptor is ready: on each change, or once.

@@ -36,7 +36,6 @@ macro_rules! laws {
                 fn $law() {
                     crate::$module::$law(UringRig::new(TaskRun::Deferred));
                     crate::$module::$law(UringRig::new(TaskRun::Cooperative));
-                    crate::$module::$law(UringRig::new(TaskRun::Interrupting));
                 }
             )*)*
         }
