@@ -13,9 +13,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+use io_uring::opcode::{AcceptMulti, AsyncCancel, PollAdd, Timeout, TimeoutUpdate};
 use io_uring::squeue::{self, Flags};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode};
+use io_uring::{IoUring, cqueue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -139,14 +140,14 @@ impl Ring {
         multi: bool,
         token: Token,
     ) {
-        let poll = opcode::PollAdd::new(Fd(fd.as_raw_fd()), u32::from(interest.bits()));
+        let poll = PollAdd::new(Fd(fd.as_raw_fd()), u32::from(interest.bits()));
         self.push(poll.multi(multi).build().user_data(token.0));
     }
 
     /// Asks for every peer that comes.
     pub(super) fn accept(&mut self, fd: BorrowedFd<'_>, token: Token) {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let accept = opcode::AcceptMulti::new(Fd(fd.as_raw_fd()));
+        let accept = AcceptMulti::new(Fd(fd.as_raw_fd()));
         let accept = accept.flags(flags.bits().cast_signed()).build();
         self.push(accept.user_data(token.0));
     }
@@ -157,17 +158,17 @@ impl Ring {
         let moment: *const Timespec = &raw const *self.alarm;
         let alarm = Token::own(Kind::Alarm);
         self.push(if stands {
-            let update = opcode::TimeoutUpdate::new(alarm.0, moment).build();
+            let update = TimeoutUpdate::new(alarm.0, moment).build();
             let token = Token::own(Kind::AlarmMoved);
             update.flags(Flags::SKIP_SUCCESS).user_data(token.0)
         } else {
-            opcode::Timeout::new(moment).build().user_data(alarm.0)
+            Timeout::new(moment).build().user_data(alarm.0)
         });
     }
 
     /// Asks for the end of another request, which then completes for the last time.
     pub(super) fn cancel(&mut self, target: Token) {
-        let cancel = opcode::AsyncCancel::new(target.0).build();
+        let cancel = AsyncCancel::new(target.0).build();
         let token = Token::own(Kind::Cancel);
         self.push(cancel.flags(Flags::SKIP_SUCCESS).user_data(token.0));
     }
