@@ -104,6 +104,7 @@ laws! {
         a_connect_to_nobody_is_told_as_gone,
         a_connect_can_be_closed_at_once,
         a_flood_from_one_peer_delays_nobody,
+        bytes_that_come_within_a_turn_wait_for_the_next,
         a_wait_goes_on_to_its_moment,
         a_wait_keeps_its_timeout,
         a_ring_before_the_wait_ends_it,
