@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore};
+use tidegate_io::uring::UringDriver;
 use tidegate_io::{Doorbell, Driver, Reservation, files};
 use tidegate_proto::Message;
 
@@ -19,7 +20,7 @@ use crate::counters::Shared;
 use crate::id::SHARD_COUNT_MAX;
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::shard::{Parts, Shard};
-use crate::{Busy, Descriptors, Handler, Settings, Snapshot};
+use crate::{Busy, Descriptors, Handler, Io, Settings, Snapshot};
 
 /// A shard that is alive takes a letter within this; it is never waited for by a shard.
 const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +52,12 @@ pub enum StartError {
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// [`Io::Uring`] was chosen, and this process may not have it.
+    #[error("cannot use io_uring: {source}")]
+    Uring {
         /// Why.
         source: io::Error,
     },
@@ -136,6 +143,9 @@ impl Engine {
                     source,
                 }
             })?;
+        if settings.io.chosen() == Io::Uring {
+            UringDriver::probe().map_err(|source| StartError::Uring { source })?;
+        }
         let bells: io::Result<Vec<_>> = (0..count).map(|_| Doorbell::new()).collect();
         bells
             .and_then(|bells| {
@@ -221,10 +231,33 @@ impl<N> Drop for Fuse<N> {
 
 /// The life of a shard's thread.
 fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
+    let settings = &start.settings;
+    if settings.descriptors == Descriptors::PerShard {
+        let kept: Vec<_> = start.bells.iter().map(AsFd::as_fd).collect();
+        files::own_table(&kept)?;
+    }
+    let listener = Some(start.reservation.listener()?);
+    let bell = start.bells[start.index].clone();
+    let expected = settings.limits.connections_expected;
+    match settings.io.chosen() {
+        Io::Auto | Io::Epoll => {
+            let mut driver = EpollDriver::with_bell(listener, bell)?;
+            driver.reserve(expected);
+            run_on(driver, start, pinned)
+        }
+        Io::Uring => {
+            let mut driver = UringDriver::with_bell(listener, bell)?;
+            driver.reserve(expected);
+            run_on(driver, start, pinned)
+        }
+    }
+}
+
+fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, pinned: bool) -> io::Result<()> {
     let Start {
         index,
         reservation,
-        bells,
+        bells: _,
         settings,
         make,
         shared,
@@ -233,15 +266,8 @@ fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
         addresses,
     } = start;
     let limits = settings.limits;
-    if settings.descriptors == Descriptors::PerShard {
-        let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
-        files::own_table(&kept)?;
-    }
-    let listener = reservation.listener()?;
     // Its socket belongs to the thread that made it.
     drop(reservation);
-    let mut driver = EpollDriver::with_bell(Some(listener), bells[index].clone())?;
-    driver.reserve(limits.connections_expected);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
     let _ = started.send(Started {

@@ -54,7 +54,7 @@ pub use engine::{Engine, Handle, ShardFailure, ShardInfo, StartError, TopicCount
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
 pub use reply::Reply;
-pub use settings::{Descriptors, Limits, Settings};
+pub use settings::{Descriptors, Io, Limits, Settings};
 pub use tidegate_io::{files, host};
 pub use tidegate_proto::handshake::{Refusal, Request};
 pub use tidegate_proto::{CloseCode, Message, MessageKind};

@@ -1,5 +1,6 @@
 //! Every maximum and every deadline of the engine, with its default.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -16,12 +17,46 @@ pub struct Settings {
     pub share_port: bool,
     /// How many shards; 0, the default, means one for each core.
     pub shards: usize,
+    /// By which driver the shards speak to the kernel. Default [`Io::Auto`].
+    pub io: Io,
     /// Whose descriptors the shards use. Default [`Descriptors::Shared`].
     pub descriptors: Descriptors,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
     /// The maxima and the deadlines.
     pub limits: Limits,
+}
+
+/// By which driver a shard speaks to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// The one that is best known to do well: [`Io::Epoll`].
+    #[default]
+    Auto,
+    /// epoll, which every kernel has.
+    Epoll,
+    /// `io_uring`, from Linux 5.19; [`crate::StartError::Uring`] where it is not to be had.
+    Uring,
+}
+
+impl Io {
+    /// What is meant: never [`Io::Auto`].
+    #[must_use]
+    pub fn chosen(self) -> Self {
+        match self {
+            Self::Auto | Self::Epoll => Self::Epoll,
+            Self::Uring => Self::Uring,
+        }
+    }
+}
+
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.chosen() {
+            Self::Auto | Self::Epoll => "epoll",
+            Self::Uring => "io_uring",
+        })
+    }
 }
 
 /// Whose table of descriptors a shard uses.
@@ -45,6 +80,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             share_port: false,
             shards: 0,
+            io: Io::default(),
             descriptors: Descriptors::default(),
             compression: Compression::default(),
             limits: Limits::default(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_engine::{Compression, Descriptors};
+use tidegate_engine::{Compression, Descriptors, Io};
 
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
@@ -95,6 +95,11 @@ struct ServeOptions {
     #[arg(long, value_name = "N", value_parser = parse_shards)]
     shards: Option<usize>,
 
+    /// How the shards speak to the kernel: with epoll, with io_uring (Linux 5.19 or newer), or
+    /// with what is best known to do well, which is epoll
+    #[arg(long, value_enum, value_name = "DRIVER", default_value = "auto")]
+    io: DriverChoice,
+
     /// What the limit of open files holds for: the whole process, or each shard alone, which
     /// then has a table of descriptors of its own (most tools see that of the process only)
     #[arg(long, value_enum, value_name = "SCOPE", default_value = "process")]
@@ -161,6 +166,24 @@ impl From<Table> for Descriptors {
     }
 }
 
+/// How the shards speak to the kernel, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DriverChoice {
+    Auto,
+    Epoll,
+    Uring,
+}
+
+impl From<DriverChoice> for Io {
+    fn from(choice: DriverChoice) -> Self {
+        match choice {
+            DriverChoice::Auto => Self::Auto,
+            DriverChoice::Epoll => Self::Epoll,
+            DriverChoice::Uring => Self::Uring,
+        }
+    }
+}
+
 /// How messages are compressed, as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Tier {
@@ -186,6 +209,7 @@ pub(crate) struct ServeSettings {
     pub(crate) admin: SocketAddr,
     /// `None`: one for each core.
     pub(crate) shards: Option<usize>,
+    pub(crate) io: Io,
     pub(crate) descriptors: Descriptors,
     pub(crate) message_size_max: usize,
     pub(crate) outbox_bytes_max: usize,
@@ -234,6 +258,7 @@ impl ServeOptions {
             listen: self.listen,
             admin: self.admin,
             shards: self.shards,
+            io: self.io.into(),
             descriptors: self.descriptors.into(),
             message_size_max: self.max_message,
             outbox_bytes_max: self.outbox_max.unwrap_or(self.max_message + OUTBOX_ROOM),
@@ -365,6 +390,7 @@ mod tests {
         assert_eq!(settings.listen, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(settings.admin, "127.0.0.1:9090".parse().unwrap());
         assert_eq!(settings.shards, None);
+        assert_eq!(settings.io, Io::Auto);
         assert_eq!(settings.descriptors, Descriptors::Shared);
         assert_eq!(settings.message_size_max, 65_536);
         assert_eq!(settings.outbox_bytes_max, 192 * 1024);
@@ -378,7 +404,7 @@ mod tests {
     #[test]
     fn options_are_taken() {
         let settings = serve(
-            "tidegate serve -l [::1]:0 --admin 127.0.0.1:0 --shards 2 --descriptors shard --max-message 1MiB \
+            "tidegate serve -l [::1]:0 --admin 127.0.0.1:0 --shards 2 --io uring --descriptors shard --max-message 1MiB \
              --outbox-max 1MiB --compression takeover --compression-memory 2MiB --origin https://a.example --origin * --drain-timeout 500ms \
              --share-port"
                 .replace("             ", "")
@@ -386,6 +412,7 @@ mod tests {
         );
         assert_eq!(settings.listen, "[::1]:0".parse().unwrap());
         assert_eq!(settings.shards, Some(2));
+        assert_eq!(settings.io, Io::Uring);
         assert_eq!(settings.descriptors, Descriptors::PerShard);
         assert_eq!(settings.message_size_max, 1 << 20);
         assert_eq!(settings.outbox_bytes_max, 1 << 20);

@@ -20,7 +20,7 @@ const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const NO_PERMISSION: u8 = 77;
 
-/// A shard's listener, its epoll, its doorbell, its alarm, and one to spare.
+/// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
 
 /// Standard streams, signals, the admin port with some clients, and a few to spare.
@@ -46,6 +46,15 @@ impl Failure {
 
     fn failed(line: String) -> Self {
         Self { line, code: FAILED }
+    }
+
+    /// `--io uring` was asked for, and the kernel does not give it to this process.
+    fn uring(error: &io::Error) -> Self {
+        Self::failed(format!(
+            "cannot use io_uring ({error}): it takes Linux 5.19, and neither \
+             kernel.io_uring_disabled nor a container's seccomp filter may forbid it; \
+             `--io epoll` works everywhere"
+        ))
     }
 
     /// An address cannot be listened on. `option` is the one that names it.
@@ -118,7 +127,11 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
         "listening on http://{address} (ws://{address}/ws/lobby)"
     ));
     say(&format!("admin on http://{admin_address}"));
-    say(&show_shards(engine.shards()));
+    say(&format!(
+        "{}, with {}",
+        show_shards(engine.shards()),
+        settings.io
+    ));
     say(&files.show());
     phase.enter(Phase::Ready);
     say("ready");
@@ -164,6 +177,7 @@ fn start_engine(
         listen: settings.listen,
         share_port: settings.share_port,
         shards,
+        io: settings.io,
         descriptors: settings.descriptors,
         compression: settings.compression,
         limits,
@@ -172,6 +186,7 @@ fn start_engine(
     let make = move |_shard| Endpoints::new(Arc::clone(&origins));
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => Failure::listen(address, "--listen", &source),
+        StartError::Uring { source } => Failure::uring(&source),
         StartError::Start { .. } => Failure::failed(error.to_string()),
     })
 }
@@ -358,6 +373,16 @@ mod tests {
         }
         assert_eq!(files(71, 2, Descriptors::PerShard).check(), Ok(()));
         assert!(files(70, 2, Descriptors::PerShard).check().is_err());
+    }
+
+    #[test]
+    fn a_refused_io_uring_is_one_line_with_a_way_out() {
+        let failure = Failure::uring(&io::Error::from(io::ErrorKind::PermissionDenied));
+        assert_eq!(failure.code, 1);
+        assert_eq!(failure.line.lines().count(), 1);
+        for part in ["permission denied", "5.19", "--io epoll"] {
+            assert!(failure.line.contains(part), "{}", failure.line);
+        }
     }
 
     #[test]

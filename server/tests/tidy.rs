@@ -258,7 +258,8 @@ const NOT_IN_IO: [&str; 6] = [
 #[test]
 fn the_kernels_door_does_not_know_what_bytes_mean() {
     assert_clean(&sources("engine/io/src", ".rs"), |text| {
-        check_words(text, &NOT_IN_IO)
+        // The kernel has its own, and a crate that names them.
+        check_words(&text.replace("io_uring::opcode::", ""), &NOT_IN_IO)
     });
 }
 

@@ -1,9 +1,8 @@
 //! The kernel, and the one C library: sockets, cores, the clock, the doorbell; [`zlib`].
 //!
 //! What the bytes mean is for other crates. Everything a shard asks of the system goes
-//! through one [`Driver`]; there is one on epoll ([`epoll`]) and one made of memory and a
-//! seed ([`sim`]), and both keep the same contract ([`driver`]). The only `unsafe` of the
-//! house is in [`zlib`].
+//! through one [`Driver`]; there is one on epoll ([`epoll`]), one on io_uring ([`uring`]) and
+//! one made of memory and a seed ([`sim`]), and all keep the same contract ([`driver`]).
 
 pub mod driver;
 pub mod epoll;
@@ -12,6 +11,7 @@ pub mod host;
 pub mod listener;
 pub mod parcel;
 pub mod sim;
+pub mod uring;
 pub mod waker;
 pub mod zlib;
 

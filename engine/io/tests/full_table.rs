@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_io::epoll::EpollDriver;
+use tidegate_io::uring::UringDriver;
 use tidegate_io::{Completion, Driver, Listener, Op, Peer, Timeout};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs turns until a peer was accepted, or refused.
-fn next_accept(driver: &mut EpollDriver) -> Option<Peer> {
+fn next_accept(driver: &mut impl Driver) -> Option<Peer> {
     let start = driver.now();
     while driver.now().duration_since(start) < PATIENCE {
         driver
@@ -51,10 +52,15 @@ fn accepting_stops_when_the_table_is_full_and_goes_on_when_asked() {
     };
     setrlimit(Resource::Nofile, few).unwrap();
 
+    accepting_stops_and_goes_on(|listener| EpollDriver::new(Some(listener)).unwrap());
+    accepting_stops_and_goes_on(|listener| UringDriver::new(Some(listener)).unwrap());
+}
+
+fn accepting_stops_and_goes_on<D: Driver>(make: impl FnOnce(Listener) -> D) {
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let listener = Listener::new(any_port).unwrap();
     let address = listener.address();
-    let mut driver = EpollDriver::new(Some(listener)).unwrap();
+    let mut driver = make(listener);
     let _ = driver.submit(Op::Listen);
     let _remote = TcpStream::connect(address).unwrap();
     let mut hogs: Vec<File> = Vec::new();

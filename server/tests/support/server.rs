@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 
 use rustix::process::Signal;
 
@@ -11,6 +12,10 @@ use super::exposition::Exposition;
 use super::http::{self, Response};
 use super::lines::Lines;
 use super::process::{self, Process};
+
+/// By which driver the servers speak to the kernel, unless a test says so itself: `epoll` or
+/// `uring`, from the environment. All tests of the program can be run on another driver so.
+static IO: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("TIDEGATE_TEST_IO").ok());
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -265,6 +270,11 @@ fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
         if !options.contains(&option) {
             all.extend([option, value]);
         }
+    }
+    if let Some(io) = &*IO
+        && !options.contains(&"--io")
+    {
+        all.extend(["--io", io]);
     }
     all.extend(options);
     all

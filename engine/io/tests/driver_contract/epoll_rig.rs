@@ -30,7 +30,7 @@ pub(crate) struct TcpRemote {
     reset: bool,
 }
 
-fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 

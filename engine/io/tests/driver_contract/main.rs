@@ -1,7 +1,8 @@
 //! The contract of [`tidegate_io::driver`], as laws that every driver keeps.
 //!
-//! One suite for all: it runs on the real kernel behind epoll, and on the simulated one on a
-//! calm day and on many lively ones.
+//! One suite for all: it runs on the real kernel behind epoll and behind io_uring, with and
+//! without what only newer kernels offer, and on the simulated one on a calm day and on many
+//! lively ones.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
@@ -12,6 +13,7 @@ mod rig;
 mod sim_rig;
 mod stand;
 mod turn;
+mod uring_rig;
 
 /// The same laws for every kernel.
 macro_rules! laws {
@@ -22,6 +24,18 @@ macro_rules! laws {
                 #[test]
                 fn $law() {
                     crate::$module::$law(EpollRig::default());
+                }
+            )*)*
+        }
+
+        mod uring {
+            use crate::uring_rig::UringRig;
+            use tidegate_io::uring::TaskRun;
+            $($(
+                #[test]
+                fn $law() {
+                    crate::$module::$law(UringRig::new(TaskRun::Deferred));
+                    crate::$module::$law(UringRig::new(TaskRun::Cooperative));
                 }
             )*)*
         }
@@ -90,6 +104,7 @@ laws! {
         a_connect_to_nobody_is_told_as_gone,
         a_connect_can_be_closed_at_once,
         a_flood_from_one_peer_delays_nobody,
+        bytes_that_come_within_a_turn_wait_for_the_next,
         a_wait_goes_on_to_its_moment,
         a_wait_keeps_its_timeout,
         a_ring_before_the_wait_ends_it,

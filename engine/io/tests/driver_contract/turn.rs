@@ -177,6 +177,30 @@ pub(crate) fn a_flood_from_one_peer_delays_nobody<R: Rig>(rig: R) {
     stand.finish();
 }
 
+/// A kernel may tell of one socket several times before a turn, and bytes may come between.
+/// The rule itself is asserted by the stand.
+pub(crate) fn bytes_that_come_within_a_turn_wait_for_the_next<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    let (socket, remote) = stand.open_one();
+    let mut wanted = Vec::new();
+    for round in 0..30_u8 {
+        for _ in 0..3 {
+            stand.remotes[remote].send(&[round]);
+            stand.remotes[remote].poll();
+            wanted.push(round);
+        }
+        let before = stand.logs[&socket].bytes.len();
+        stand.reap_until("some came", |s| s.logs[&socket].bytes.len() > before);
+        stand.remotes[remote].send(&[round]);
+        stand.remotes[remote].poll();
+        wanted.push(round);
+        while stand.reap() {}
+    }
+    stand.until("all came", |s| s.logs[&socket].bytes.len() >= wanted.len());
+    assert_eq!(stand.logs[&socket].bytes, wanted);
+    stand.finish();
+}
+
 pub(crate) fn a_wait_keeps_its_timeout<R: Rig>(rig: R) {
     let mut stand = Stand::new(rig);
     stand.settle();

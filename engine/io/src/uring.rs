@@ -1,0 +1,435 @@
+//! The driver on io_uring: polls that stay, and one system call for a turn's requests and
+//! its wait.
+//!
+//! Bytes are received and sent by plain system calls, as with epoll; the ring tells when. An
+//! idle socket costs 16 bytes here and one request in the kernel (256 bytes; a receive that
+//! waits would cost 864).
+//!
+//! ```text
+//!  submit ─▶ requests, queued ──┐                       ┌─ bytes, an end ─▶ recv ─▶ Received...
+//!                               ▼                       ├─ room ─▶ sendmsg the rest ─▶ Sent
+//!  wait ───────────▶ io_uring_enter ─▶ completions ─────┼─ a peer ─▶ Accepted
+//!                                                       ├─ the bell, the alarm
+//!                                                       └─ the last of a closed one ─▶ Closed
+//! ```
+//!
+//! | request | of the kernel | since | without it |
+//! |---|---|---|---|
+//! | bytes, the bell | `POLL_ADD`, multishot, edge-triggered | 5.13 | none |
+//! | room, a connect | `POLL_ADD`, once, while a batch is under way | 5.1 | none |
+//! | peers | `ACCEPT`, multishot | 5.19 | none |
+//! | the moment | `TIMEOUT`, moved by an update | 5.11 | none |
+//! | a short wait | `IORING_ENTER_EXT_ARG` | 5.11 | none |
+//! | a close | `ASYNC_CANCEL` of the socket's polls | 5.5 | none |
+//! | silence of cancels that succeed | `IOSQE_CQE_SKIP_SUCCESS` | 5.17 | none |
+//! | no interrupts for completions | `COOP_TASKRUN` | 5.19 | none: this is the least kernel |
+//! | completions at the wait only | `SINGLE_ISSUER`, `DEFER_TASKRUN` | 6.1 | [`TaskRun::Cooperative`] |
+//!
+//! A request holds its socket open whatever becomes of the descriptor. So a close cancels the
+//! socket's polls, is pending until the last of them has come back, and only then are the
+//! descriptor closed and the number free.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown, sockopt};
+
+use crate::driver::Handle;
+use crate::{Completion, Doorbell, Driver, Listener, Op, Socket, Submitted, Timeout, Waker};
+
+mod accept;
+mod alarm;
+mod link;
+mod receive;
+mod ring;
+mod send;
+mod token;
+
+use alarm::Alarm;
+use link::{Entry, Flags};
+use ring::{Event, Ring, Wait};
+use token::{Kind, Token};
+
+/// One scratch for each driver, so that a quiet connection holds no buffer.
+pub const SCRATCH_SIZE: usize = 64 * 1024;
+
+/// How many peers one turn accepts, so that a storm of connects does not starve the others.
+const ACCEPTS_MAX: usize = 64;
+
+/// The stream has an end, or has broken.
+const ENDING: PollFlags = PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR);
+
+/// When the kernel does what completes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskRun {
+    /// While the driver waits, and at no other time. Linux 6.1.
+    Deferred,
+    /// Whenever the thread is in the kernel. Linux 5.19.
+    Cooperative,
+}
+
+/// A [`Driver`] on io_uring. It stays on the thread that made it.
+pub struct UringDriver {
+    ring: Ring,
+    bell: Doorbell,
+    alarm: Alarm,
+    listener: Option<Listener>,
+    /// The caller wants to hear of peers.
+    listening: bool,
+    /// The kernel has a request to accept.
+    accepting: bool,
+    /// The listener is to be closed when that request has ended.
+    deaf: bool,
+    /// Give out in this turn: so many more.
+    accepts_left: usize,
+    /// Peers that wait for the next turn.
+    accepted: VecDeque<OwnedFd>,
+    /// By socket number.
+    entries: Vec<Entry>,
+    scratch: Box<[u8]>,
+    /// The rest of this turn's.
+    events: VecDeque<Event>,
+    /// Counts turns, from 0 again after 255.
+    turn: u8,
+    /// Sockets that may hold more bytes, and give no new event for them.
+    again: VecDeque<Socket>,
+    /// How many of `again` belong to this turn.
+    again_left: usize,
+    /// Completions that are known already, such as a send that failed at once.
+    known: VecDeque<Completion<'static>>,
+    /// The kernel takes requests from one thread only.
+    _here: PhantomData<*const ()>,
+}
+
+/// A completion whose bytes, if any, still lie in the scratch.
+enum Step {
+    Received(Socket, usize),
+    Other(Completion<'static>),
+}
+
+impl UringDriver {
+    /// A driver with this listener, or with none for a driver that only connects.
+    ///
+    /// Peers are accepted after the first [`Op::Listen`].
+    ///
+    /// # Errors
+    /// When the kernel has no io_uring, or none for this process (`kernel.io_uring_disabled`,
+    /// a seccomp filter), or no memory or descriptors for it.
+    pub fn new(listener: Option<Listener>) -> io::Result<Self> {
+        Self::with_bell(listener, Doorbell::new()?)
+    }
+
+    /// As [`Self::new`], with a bell that is there already.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_bell(listener: Option<Listener>, bell: Doorbell) -> io::Result<Self> {
+        Ok(Self::with_ring(listener, bell, Ring::newest()?))
+    }
+
+    /// Whether this kernel lets this process have such a driver.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn probe() -> io::Result<()> {
+        Ring::newest().map(drop)
+    }
+
+    /// As [`Self::with_bell`], but with what an older kernel may offer.
+    ///
+    /// # Errors
+    /// As [`Self::new`], or when this kernel does not offer it.
+    pub fn with_task_run(
+        listener: Option<Listener>,
+        bell: Doorbell,
+        task_run: TaskRun,
+    ) -> io::Result<Self> {
+        Ok(Self::with_ring(listener, bell, Ring::new(task_run)?))
+    }
+
+    fn with_ring(listener: Option<Listener>, bell: Doorbell, ring: Ring) -> Self {
+        let mut driver = Self {
+            ring,
+            bell,
+            alarm: Alarm::default(),
+            listener,
+            listening: false,
+            accepting: false,
+            deaf: false,
+            accepts_left: 0,
+            accepted: VecDeque::new(),
+            entries: Vec::new(),
+            scratch: vec![0; SCRATCH_SIZE].into_boxed_slice(),
+            events: VecDeque::new(),
+            turn: 0,
+            again: VecDeque::new(),
+            again_left: 0,
+            known: VecDeque::new(),
+            _here: PhantomData,
+        };
+        driver.arm_bell();
+        driver
+    }
+
+    /// Makes room for so many sockets. Memory that is never touched is never resident.
+    pub fn reserve(&mut self, socket_count: usize) {
+        self.entries
+            .reserve_exact(socket_count.saturating_sub(self.entries.len()));
+    }
+
+    fn entry(&mut self, socket: Socket) -> &mut Entry {
+        &mut self.entries[socket.0 as usize]
+    }
+
+    /// Each ring is an edge, so no counter ever has to be read.
+    fn arm_bell(&mut self) {
+        let token = Token::own(Kind::Bell);
+        self.ring
+            .poll(self.bell.as_fd(), PollFlags::IN, true, token);
+    }
+
+    /// Asks to be told of bytes, and of ends, from now on.
+    fn arm_readable(&mut self, socket: Socket) {
+        let interest = PollFlags::IN | PollFlags::RDHUP;
+        self.arm(socket, interest, Kind::Readable, Flags::READABLE);
+    }
+
+    /// Asks to be told of room, once.
+    fn arm_writable(&mut self, socket: Socket) {
+        self.arm(socket, PollFlags::OUT, Kind::Writable, Flags::WRITABLE);
+    }
+
+    fn arm(&mut self, socket: Socket, interest: PollFlags, kind: Kind, flag: Flags) {
+        let entry = &mut self.entries[socket.0 as usize];
+        let Some(fd) = &entry.fd else { return };
+        if !entry.flags.has(flag) {
+            entry.flags.insert(flag);
+            let token = Token::of(kind, socket, entry.generation);
+            let multi = kind == Kind::Readable;
+            self.ring.poll(fd.as_fd(), interest, multi, token);
+        }
+    }
+
+    /// The number, with an entry behind it.
+    fn make_room(&mut self, socket: Socket) -> &mut Entry {
+        let index = socket.0 as usize;
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, Entry::default);
+        }
+        &mut self.entries[index]
+    }
+
+    fn open(&mut self, socket: Socket, fd: OwnedFd) {
+        self.make_room(socket).fill(fd, Flags::empty());
+        self.arm_readable(socket);
+    }
+
+    fn connect(&mut self, socket: Socket, to: SocketAddr, from: Option<SocketAddr>) {
+        match link::connect(to, from) {
+            Ok(fd) => {
+                self.make_room(socket).fill(fd, Flags::CONNECTING);
+                self.arm_writable(socket);
+            }
+            Err(error) => {
+                self.make_room(socket).flags.insert(Flags::GONE);
+                self.known.push_back(Completion::Gone { socket, error });
+            }
+        }
+    }
+
+    /// Reports the peer as gone, once.
+    fn lose(&mut self, socket: Socket, error: Errno) {
+        if let Some(completion) = self.gone(socket, error) {
+            self.known.push_back(completion);
+        }
+    }
+
+    fn gone(&mut self, socket: Socket, error: Errno) -> Option<Completion<'static>> {
+        let entry = self.entry(socket);
+        if entry.flags.has(Flags::GONE) {
+            return None;
+        }
+        entry.flags.insert(Flags::GONE);
+        entry.extra = None;
+        Some(Completion::Gone {
+            socket,
+            error: error.into(),
+        })
+    }
+
+    fn close(&mut self, socket: Socket, reset: bool) -> Submitted {
+        let entry = &mut self.entries[socket.0 as usize];
+        if reset && let Some(fd) = &entry.fd {
+            // A failure leaves an ordinary close, which is all that can be done.
+            let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
+        }
+        entry.extra = None;
+        // What is known of this peer is of use to nobody.
+        self.known
+            .retain(|completion| link::socket_of(completion) != Some(socket));
+        for (kind, flag) in [
+            (Kind::Readable, Flags::READABLE),
+            (Kind::Writable, Flags::WRITABLE),
+        ] {
+            if entry.flags.has(flag) {
+                self.ring.cancel(Token::of(kind, socket, entry.generation));
+            }
+        }
+        if entry.flags.is_under_way() {
+            entry.flags.insert(Flags::CLOSING);
+            return Submitted::Pending;
+        }
+        entry.clear();
+        Submitted::Done
+    }
+
+    /// Is this the news of a socket that was given up?
+    fn is_closing(&mut self, socket: Socket, event: &Event) -> bool {
+        let entry = self.entry(socket);
+        assert_eq!(
+            entry.generation,
+            event.token.generation(),
+            "a number was used again before its time"
+        );
+        entry.flags.has(Flags::CLOSING)
+    }
+
+    /// A request of a socket that was given up has come back: was it the last?
+    fn closed(&mut self, socket: Socket) -> Option<Completion<'static>> {
+        let entry = self.entry(socket);
+        if entry.flags.is_under_way() {
+            return None;
+        }
+        entry.clear();
+        Some(Completion::Closed { socket })
+    }
+
+    /// Whatever is not a send.
+    #[inline(never)]
+    fn submit_other(&mut self, op: Op<'_>) -> Submitted {
+        match op {
+            Op::Listen => self.listen(),
+            Op::Deafen => self.deafen(),
+            Op::Open { socket, peer } => match peer.handle {
+                Handle::Fd(fd) => self.open(socket, fd),
+                Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
+            },
+            Op::Connect { socket, to, from } => {
+                self.connect(socket, to, from);
+                return Submitted::Pending;
+            }
+            Op::Send { .. } => unreachable!("it is never given to this"),
+            Op::ReceiveInto {
+                socket,
+                buffer,
+                size,
+            } => {
+                self.receive_into(socket, buffer, size);
+                return Submitted::Pending;
+            }
+            Op::Pause { socket } => self.entry(socket).flags.insert(Flags::PAUSED),
+            Op::Resume { socket } => self.resume(socket),
+            Op::Shutdown { socket } => self.entry(socket).shutdown(),
+            Op::Close { socket, reset } => return self.close(socket, reset),
+        }
+        Submitted::Done
+    }
+}
+
+#[inline]
+fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Driver for UringDriver {
+    #[inline]
+    fn submit(&mut self, op: Op<'_>) -> Submitted {
+        match op {
+            Op::Send { socket, pieces } => self.send(socket, pieces),
+            other => self.submit_other(other),
+        }
+    }
+
+    fn wait(&mut self, timeout: Timeout) -> io::Result<()> {
+        if !self.events.is_empty() || self.again_left > 0 {
+            // The rest of the turn is still to be reaped.
+            return Ok(());
+        }
+        let busy = !self.known.is_empty() || !self.again.is_empty() || !self.accepted.is_empty();
+        let wait = match timeout {
+            _ if busy => Wait::Not,
+            Timeout::Now => Wait::Not,
+            Timeout::At(at) => {
+                let now = self.now();
+                self.alarm.set(at, now, &mut self.ring)
+            }
+            Timeout::Never => Wait::Forever,
+        };
+        self.turn = self.turn.wrapping_add(1);
+        self.accepts_left = ACCEPTS_MAX;
+        self.again_left = self.again.len();
+        self.ring.enter(wait)?;
+        self.ring.take(&mut self.events);
+        Ok(())
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Completion<'_>> {
+        Some(match self.step()? {
+            Step::Received(socket, size) => Completion::Received {
+                socket,
+                bytes: &mut self.scratch[..size],
+            },
+            Step::Other(completion) => completion,
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn waker(&self) -> Waker {
+        Waker::new(self.bell.clone())
+    }
+}
+
+impl Drop for UringDriver {
+    /// Requests keep sockets open until the kernel has put the ring away, which it does in
+    /// its own time. So they are cancelled first, and the port is free at once.
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            let _ = shutdown(&listener.fd, Shutdown::Read);
+        }
+        self.ring.cancel_all(&mut self.events);
+        for event in self.events.drain(..) {
+            if event.token.kind() == Kind::Accept {
+                drop(event.into_accepted());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for UringDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UringDriver").finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(
+    size_of::<Entry>() == 16,
+    "there is one for each idle connection"
+);

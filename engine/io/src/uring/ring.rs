@@ -1,0 +1,258 @@
+//! The two rings that are shared with the kernel, and the requests that this driver makes.
+//!
+//! Requests are only queued; one system call submits them all and waits. None of them lends
+//! the kernel memory but a timeout, whose moment lies in [`Ring`] until it has been read.
+
+#![expect(
+    unsafe_code,
+    reason = "what a request points to has to outlive it, which Rust cannot see"
+)]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+use io_uring::opcode::{AcceptMulti, AsyncCancel, PollAdd, Timeout, TimeoutUpdate};
+use io_uring::squeue::{self, Flags};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+use super::TaskRun;
+use super::token::{Kind, Token};
+
+/// How many requests one system call submits; more of them take several calls.
+const SUBMISSIONS: u32 = 1024;
+
+/// How many completions lie in the ring; more of them are kept by the kernel elsewhere, which
+/// is slower. 8,192 gives the kernel's table of polls its largest size, 256 chains, and that
+/// table is searched by whoever cancels one.
+const COMPLETIONS: u32 = 8192;
+
+/// Far more rounds than it takes to cancel whatever is under way.
+const LAST_ROUNDS: usize = 16;
+
+/// The rings, and what did not fit into them.
+pub(super) struct Ring {
+    ring: IoUring,
+    /// Behind what stands in the ring already.
+    waiting: VecDeque<squeue::Entry>,
+    /// When the alarm rings. In a box: the kernel reads it at the next submission, wherever
+    /// the driver has moved to by then.
+    alarm: Box<Timespec>,
+}
+
+/// What a completion says. There is no copy of it, since it may own a descriptor.
+#[derive(Debug)]
+pub(super) struct Event {
+    pub(super) token: Token,
+    /// A count, a descriptor, a mask, or a negative error.
+    pub(super) result: i32,
+    pub(super) flags: u32,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wait {
+    Not,
+    AtMost(Duration),
+    Forever,
+}
+
+impl Event {
+    /// Will the same request complete again?
+    #[inline]
+    pub(super) fn has_more(&self) -> bool {
+        cqueue::more(self.flags)
+    }
+
+    pub(super) fn error(&self) -> Option<Errno> {
+        (self.result < 0).then(|| Errno::from_raw_os_error(-self.result))
+    }
+
+    /// What a poll has found.
+    #[inline]
+    pub(super) fn mask(&self) -> PollFlags {
+        let [low, high, ..] = self.result.to_le_bytes();
+        PollFlags::from_bits_retain(u16::from_le_bytes([low, high]))
+    }
+
+    /// The peer of an accept.
+    pub(super) fn into_accepted(self) -> Result<OwnedFd, Errno> {
+        assert_eq!(self.token.kind(), Kind::Accept);
+        match self.error() {
+            Some(error) => Err(error),
+            // SAFETY: the completion of an accept gives a descriptor that nobody else owns;
+            // only `take` makes an event of it, once, and this consumes that.
+            None => Ok(unsafe { OwnedFd::from_raw_fd(self.result) }),
+        }
+    }
+}
+
+impl Ring {
+    pub(super) fn new(task_run: TaskRun) -> io::Result<Self> {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(COMPLETIONS).setup_clamp();
+        match task_run {
+            TaskRun::Deferred => {
+                builder.setup_submit_all();
+                builder.setup_single_issuer().setup_defer_taskrun();
+                // So that a look that finds nothing is no system call.
+                builder.setup_taskrun_flag();
+            }
+            TaskRun::Cooperative => {
+                builder.setup_submit_all();
+                builder.setup_coop_taskrun().setup_taskrun_flag();
+            }
+        }
+        let ring = builder.build(SUBMISSIONS)?;
+        let parameters = ring.params();
+        // The waits of this driver need the first, and its trust in the rings the second.
+        if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Self {
+            ring,
+            waiting: VecDeque::new(),
+            alarm: Box::new(Timespec::new()),
+        })
+    }
+
+    /// A ring with the newest features that the kernel has.
+    pub(super) fn newest() -> io::Result<Self> {
+        match Self::new(TaskRun::Deferred) {
+            // A feature that the kernel does not know.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                Self::new(TaskRun::Cooperative)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Asks to be told when the descriptor is ready: on each change, or once.
+    pub(super) fn poll(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        interest: PollFlags,
+        multi: bool,
+        token: Token,
+    ) {
+        let poll = PollAdd::new(Fd(fd.as_raw_fd()), u32::from(interest.bits()));
+        self.push(poll.multi(multi).build().user_data(token.0));
+    }
+
+    /// Asks for every peer that comes.
+    pub(super) fn accept(&mut self, fd: BorrowedFd<'_>, token: Token) {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let accept = AcceptMulti::new(Fd(fd.as_raw_fd()));
+        let accept = accept.flags(flags.bits().cast_signed()).build();
+        self.push(accept.user_data(token.0));
+    }
+
+    /// Sets the alarm, which stands or not.
+    pub(super) fn set_alarm(&mut self, rest: Duration, stands: bool) {
+        *self.alarm = rest.into();
+        let moment: *const Timespec = &raw const *self.alarm;
+        let alarm = Token::own(Kind::Alarm);
+        self.push(if stands {
+            let update = TimeoutUpdate::new(alarm.0, moment).build();
+            let token = Token::own(Kind::AlarmMoved);
+            update.flags(Flags::SKIP_SUCCESS).user_data(token.0)
+        } else {
+            Timeout::new(moment).build().user_data(alarm.0)
+        });
+    }
+
+    /// Asks for the end of another request, which then completes for the last time.
+    pub(super) fn cancel(&mut self, target: Token) {
+        let cancel = AsyncCancel::new(target.0).build();
+        let token = Token::own(Kind::Cancel);
+        self.push(cancel.flags(Flags::SKIP_SUCCESS).user_data(token.0));
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        if !self.waiting.is_empty() || !self.push_now(&entry) {
+            self.waiting.push_back(entry);
+        }
+    }
+
+    fn push_now(&mut self, entry: &squeue::Entry) -> bool {
+        let mut submissions = self.ring.submission();
+        // SAFETY: of the requests above, only the alarm's point to memory: the box, which is
+        // read at the submission, and lives as long as the ring.
+        unsafe { submissions.push(entry) }.is_ok()
+    }
+
+    /// Submits what was asked for, and waits for a completion.
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        while let Some(entry) = self.waiting.pop_front() {
+            if !self.push_now(&entry) {
+                self.waiting.push_front(entry);
+                self.ring.submit().or_else(harmless)?;
+                if self.ring.submission().is_full() {
+                    // The kernel wants completions to be taken first.
+                    break;
+                }
+            }
+        }
+        let submitter = self.ring.submitter();
+        let entered = match wait {
+            _ if !self.waiting.is_empty() => submitter.submit_and_wait(0),
+            Wait::Not => {
+                let idle = {
+                    let submissions = self.ring.submission();
+                    submissions.is_empty() && !submissions.taskrun() && !submissions.cq_overflow()
+                };
+                if idle {
+                    return Ok(());
+                }
+                self.ring.submit_and_wait(0)
+            }
+            Wait::AtMost(span) => {
+                let span = Timespec::from(span);
+                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&span))
+            }
+            Wait::Forever => submitter.submit_and_wait(1),
+        };
+        entered.map(drop).or_else(|error| harmless(error).map(drop))
+    }
+
+    /// Takes what has completed.
+    pub(super) fn take(&mut self, events: &mut VecDeque<Event>) {
+        events.extend(self.ring.completion().map(|entry| Event {
+            token: Token(entry.user_data()),
+            result: entry.result(),
+            flags: entry.flags(),
+        }));
+    }
+
+    /// Cancels all that is under way, so that no request holds a socket open any more.
+    pub(super) fn cancel_all(&mut self, events: &mut VecDeque<Event>) {
+        self.waiting.clear();
+        for _ in 0..LAST_ROUNDS {
+            // What stands in the ring unsubmitted would come to life later.
+            let submitted = self.ring.submit();
+            let cancelled = self
+                .ring
+                .submitter()
+                .register_sync_cancel(None, CancelBuilder::any());
+            let _ = self.ring.submit_and_wait(0);
+            self.take(events);
+            // ENOENT: there is nothing left.
+            if submitted.is_err() || cancelled.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// Errors of `io_uring_enter` after which there is only less, or nothing, to be taken.
+fn harmless(error: io::Error) -> io::Result<usize> {
+    match Errno::from_io_error(&error) {
+        Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(0),
+        _ => Err(error),
+    }
+}
