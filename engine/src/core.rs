@@ -240,6 +240,8 @@ impl<H: Handler> Core<H> {
     pub(crate) fn send_parcel(&mut self, slot: u32, parcel: Parcel) {
         // What has been written before goes before.
         self.claim_replies();
+        // What is written behind it, such as a pong or a close, is for the same connection.
+        self.turn.replied = slot;
         self.bytes_queued += parcel.len();
         let connection = &mut self.connections[slot as usize];
         if connection.flags.has(Flags::SENDING) {

@@ -111,6 +111,21 @@ fn whatever_breaks_everything_is_given_back() {
 }
 
 #[test]
+fn a_pong_and_a_close_that_follow_a_large_echo_in_one_read_are_sent() {
+    let mut stand = Stand::new(1, Faults::none(), 1, &patient());
+    let mut peers = stand.connect_open(2, "/echo");
+    for peer in &mut peers {
+        peer.say(Message::Binary(&[7; 20_000]));
+    }
+    peers[0].ping(b"still there?");
+    peers[1].close();
+    stand.until(&mut peers, "the pong and the close", |_, peers| {
+        peers[0].pongs == [b"still there?"] && peers[1].close_code.is_some()
+    });
+    assert_eq!(peers[0].heard.len(), 1);
+}
+
+#[test]
 fn one_who_does_not_read_is_ended_and_the_others_hear_everything() {
     let mut stand = Stand::new(1, Faults::none(), 1, &patient());
     let mut peers = stand.connect_open(4, "/room");

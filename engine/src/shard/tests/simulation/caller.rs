@@ -19,7 +19,6 @@ const SETTINGS: Settings = Settings {
 };
 
 /// A client, and what it has seen.
-#[derive(Debug)]
 pub(super) struct Caller {
     pub(super) index: usize,
     pub(super) kind: Kind,
@@ -58,6 +57,8 @@ pub(super) struct Caller {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
 }
+
+impl std::fmt::Debug for Caller { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{:?} steps {:?} agreed {:?} stage {:?} reading {} done {} closed {} finished {} cut {} rough {} code {:?} ends {:b} said {} pinged {} ponged {} owed {:?} in {} out {}", self.kind, self.steps, self.agreement, self.stage, self.reading, self.done, self.closed, self.finished, self.cut, self.rough, self.close_code, self.ends, self.said, self.pinged, self.ponged, self.owed, self.bytes_received, self.bytes_sent) } }
 
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -296,7 +296,7 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
 /// If no link broke, what one side sent is what the other side received.
 fn sums(play: &Play) -> Result<(), String> {
     let whole = |caller: &Caller| !caller.cut && !caller.rough && caller.reading;
-    if play.scenario.ending.drain.is_none() || !play.callers.iter().all(whole) {
+    if play.stopped || !play.callers.iter().all(whole) {
         return Ok(());
     }
     let sum = |of: fn(&Caller) -> u64| play.callers.iter().map(of).sum::<u64>();

@@ -121,6 +121,8 @@ pub(super) struct Play {
     ending: bool,
     /// The counters of the shards that are over.
     pub(super) counted: Snapshot,
+    /// A shard ended without waiting for everybody.
+    pub(super) stopped: bool,
 }
 
 impl Play {
@@ -162,6 +164,7 @@ impl Play {
             trace: Trace(seed),
             ending: false,
             counted: Snapshot::default(),
+            stopped: false,
             scenario,
             world,
         };
@@ -197,7 +200,11 @@ impl Play {
         while self.lanes.iter().any(Option::is_some) {
             steps += 1;
             if steps > STEPS_MAX {
-                return Err(format!("not over after {STEPS_MAX} steps"));
+                let turns: Vec<_> = self.shards().map(|s| s.core.counted.turns).collect();
+                let elapsed = self.world.now() - self.start;
+                return Err(format!(
+                    "not over after {STEPS_MAX} steps, {elapsed:?} and {turns:?} turns"
+                ));
             }
             self.act();
             self.look()?;
@@ -342,6 +349,7 @@ impl Play {
             return Ok(());
         }
         checks::when_over(&lane.shard).map_err(|what| format!("shard {index}, over: {what}"))?;
+        self.stopped |= lane.shard.stopped;
         let sum = &mut self.counted;
         for (sum, one) in [
             (&mut sum.messages_out, counted.messages_out),

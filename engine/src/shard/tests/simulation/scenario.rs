@@ -108,12 +108,17 @@ impl Scenario {
             },
             _ => Compression::Shared,
         };
-        let crowd = Crowd::new(chance, &limits);
+        let faults = faults(chance);
+        let mut crowd = Crowd::new(chance, &limits);
+        if faults.capacity_max < 1_000 {
+            // Each byte may be an event of its own.
+            crowd.size_max = crowd.size_max.min(500);
+        }
         let plans: Vec<Plan> = (0..crowd.size).map(|_| crowd.plan(chance)).collect();
         let leap = |chance: &mut Chance| (millis(chance, 60_000), millis(chance, 40_000));
         let leap_count = [0, 0, 1, 3][chance.below(4)];
         Self {
-            faults: faults(chance),
+            faults,
             shard_count,
             limits,
             strict,
