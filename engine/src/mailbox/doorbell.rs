@@ -40,7 +40,7 @@ impl Doorbell {
     /// Says that the owner is about to sleep. It has to look for mail after this.
     pub(super) fn arm(&self) {
         self.asleep.store(true, Ordering::Relaxed);
-        fence_between(Side::Owner);
+        fence_of(Side::Owner);
     }
 
     /// Says that the owner is awake: nobody needs to ring.
@@ -50,7 +50,7 @@ impl Doorbell {
 
     /// Wakes the owner if it sleeps. A letter has been put in before this.
     pub(super) fn ring(&self) {
-        fence_between(Side::Sender);
+        fence_of(Side::Sender);
         // The first look spares the write while the owner is awake, which is the usual case.
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
             #[cfg(test)]
@@ -71,16 +71,17 @@ pub(super) enum Side {
     Sender,
 }
 
-/// Everything before it is seen by whoever draws the same fence later, or the other way round.
-fn fence_between(side: Side) {
+/// Of both sides' fences one is drawn first, and whoever draws the other sees what the first
+/// has written before it.
+#[inline]
+fn fence_of(side: Side) {
     #[cfg(all(test, loom))]
-    let order = super::loom_model::order_of(side);
-    #[cfg(not(all(test, loom)))]
-    let order = {
-        let _ = side;
-        Some(Ordering::SeqCst)
-    };
-    if let Some(order) = order {
+    if let Some(order) = super::loom_model::fence_of(side) {
         fence(order);
+    }
+    #[cfg(not(all(test, loom)))]
+    {
+        let _ = side;
+        fence(Ordering::SeqCst);
     }
 }

@@ -58,7 +58,32 @@ pub(super) struct Caller {
     pub(super) bytes_received: u64,
 }
 
-impl std::fmt::Debug for Caller { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{:?} steps {:?} agreed {:?} stage {:?} reading {} done {} closed {} finished {} cut {} rough {} code {:?} ends {:b} said {} pinged {} ponged {} owed {:?} in {} out {}", self.kind, self.steps, self.agreement, self.stage, self.reading, self.done, self.closed, self.finished, self.cut, self.rough, self.close_code, self.ends, self.said, self.pinged, self.ponged, self.owed, self.bytes_received, self.bytes_sent) } }
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:?} steps {:?} agreed {:?} stage {:?} reading {} done {} closed {} finished {} cut {} rough {} code {:?} ends {:b} said {} pinged {} ponged {} owed {:?} in {} out {}",
+            self.kind,
+            self.steps,
+            self.agreement,
+            self.stage,
+            self.reading,
+            self.done,
+            self.closed,
+            self.finished,
+            self.cut,
+            self.rough,
+            self.close_code,
+            self.ends,
+            self.said,
+            self.pinged,
+            self.ponged,
+            self.owed,
+            self.bytes_received,
+            self.bytes_sent
+        )
+    }
+}
 
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

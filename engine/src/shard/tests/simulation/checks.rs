@@ -8,11 +8,8 @@ use super::*;
 use crate::connection::{Flags, NONE};
 use crate::core::Core;
 
-/// What a batch may hold beyond what waits behind it: what is sent early, and one run.
-const BATCH_SIZE_MAX: usize = 128 * 1024 + 256 * 1024;
-
 /// Small things beside the bytes: headers, a pong, what keeping parcels costs, growth of a list.
-const SLACK: usize = 64 * 1024;
+const SLACK: usize = 40 * 1024;
 
 macro_rules! hold {
     ($so:expr, $($text:tt)+) => {
@@ -94,12 +91,12 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
 fn sizes(core: &Core<Hall>) -> Result<(), String> {
     let limits = &core.limits;
     let message = limits.message_size_max;
-    let outbox_max = limits.outbox_bytes_max.max(BATCH_SIZE_MAX) + message + SLACK;
+    let outbox_max = limits.outbox_bytes_max + message + SLACK;
     let mut owners = 0;
     for (slot, connection) in &core.connections {
         if connection.outbox != NONE {
             owners += 1;
-            let used = core.outboxes[connection.outbox as usize].bytes_used();
+            let used = core.outboxes[connection.outbox as usize].bytes_waiting();
             hold!(
                 used <= outbox_max,
                 "slot {slot}: {used} bytes in an outbox of {outbox_max}"
@@ -139,6 +136,13 @@ pub(super) fn when_quiet(play: &Play) -> Result<(), String> {
     for caller in &play.callers {
         caller_is_served(play, caller, &ledger)
             .map_err(|what| format!("caller {}, when all is quiet: {what}", caller.index))?;
+    }
+    for ((from, to), (told, arrived)) in &ledger.notes {
+        let lost = told - arrived;
+        hold!(
+            lost == 0,
+            "{lost} notes of shard {from} to shard {to} are missing"
+        );
     }
     for shard in play.shards() {
         for (slot, connection) in &shard.core.connections {

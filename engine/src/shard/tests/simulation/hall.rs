@@ -1,7 +1,7 @@
 //! The application of the simulated servers, and the truth about what it was asked and said.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use super::*;
@@ -9,6 +9,9 @@ use crate::ConnectionId;
 
 /// How many topics there are.
 pub(super) const TOPICS: usize = 4;
+
+/// So many bits of a note are its number; the rest is who told it.
+const NOTE_BITS: u32 = 24;
 
 /// What a connection is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub(super) struct Ledger {
     /// How many publications each topic has accepted.
     pub(super) topics: [usize; TOPICS],
     ids: HashSet<ConnectionId>,
+    /// Notes, from shard to shard: how many were told, and how many arrived.
+    pub(super) notes: BTreeMap<(usize, usize), (u32, u32)>,
     /// What no handler may ever see.
     pub(super) faults: Vec<String>,
 }
@@ -93,6 +98,19 @@ impl Hall {
             published: 0,
             busy: 0,
         }
+    }
+}
+
+impl Hall {
+    /// Each message brings forth a note to the next shard.
+    fn tell_next(&self, context: &mut Context<'_, Self>) {
+        let shard = context.shard();
+        let (from, to) = (shard.index(), (shard.index() + 1) % shard.count());
+        let mut ledger = self.ledger.borrow_mut();
+        let (told, _) = ledger.notes.entry((from, to)).or_default();
+        let shard_bits = u32::try_from(from).expect("a few") << NOTE_BITS;
+        shard.tell(to, shard_bits | *told);
+        *told += 1;
     }
 }
 
@@ -161,6 +179,7 @@ impl Handler for Hall {
     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
         self.messages += 1;
         let guest = *context.state();
+        self.tell_next(context);
         match guest.role {
             Role::Echo => {
                 self.echoes += 1;
@@ -188,6 +207,18 @@ impl Handler for Hall {
             }
             Role::Feed(_) => context.close(CloseCode::POLICY, "listen only"),
         }
+    }
+
+    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: u32) {
+        let (from, number) = ((note >> NOTE_BITS) as usize, note & ((1 << NOTE_BITS) - 1));
+        let mut ledger = self.ledger.borrow_mut();
+        let ledger = &mut *ledger;
+        let (_, arrived) = ledger.notes.entry((from, shard.index())).or_default();
+        if number != *arrived {
+            let fault = format!("note {number} of shard {from} came after {arrived} others");
+            ledger.faults.push(fault);
+        }
+        *arrived += 1;
     }
 
     fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {

@@ -113,6 +113,7 @@ impl Scenario {
         if faults.capacity_max < 1_000 {
             // Each byte may be an event of its own.
             crowd.size_max = crowd.size_max.min(500);
+            crowd.size = crowd.size.min(20);
         }
         let plans: Vec<Plan> = (0..crowd.size).map(|_| crowd.plan(chance)).collect();
         let leap = |chance: &mut Chance| (millis(chance, 60_000), millis(chance, 40_000));
@@ -209,11 +210,13 @@ struct Crowd {
     size_max: usize,
     message_size_max: usize,
     pause: u64,
-    /// How many of a thousand do something wrong or sudden.
+    /// How many do something wrong or sudden.
     rowdy: f64,
     /// How many are no guests at all.
     strange: f64,
     rooms: f64,
+    /// How many steps are to stop reading.
+    lazy: f64,
     feeds: f64,
     /// One topic is busier than four.
     topics: usize,
@@ -229,10 +232,13 @@ impl Crowd {
         };
         let many = size > 40;
         let large = if many { 500 } else { limits.message_size_max };
+        if !many && chance.roll(0.1) {
+            return Self::flood(chance, limits);
+        }
         Self {
             size,
             steps_max: if many { 4 } else { 5 << chance.below(4) },
-            size_max: [200, 3_000.min(large), large][chance.below(3)].min(large),
+            size_max: [200, 3_000, large][chance.below(3)].min(large),
             message_size_max: limits.message_size_max,
             pause: [5, 300, 5_000, 40_000][chance.below(4)],
             rowdy: [0.0, 0.1, 0.5][chance.below(3)],
@@ -240,11 +246,30 @@ impl Crowd {
             rooms: if many {
                 0.02
             } else {
-                [0.0, 0.3, 0.8][chance.below(3)]
+                [0.0, 0.3, 0.8, 0.9][chance.below(4)]
             },
+            lazy: [0.02, 0.02, 0.2][chance.below(3)],
             feeds: if many { 0.5 } else { 0.2 },
             topics: [1, TOPICS][chance.below(2)],
             offering: [0.0, 0.3, 1.0][chance.below(3)] * if many { 0.1 } else { 1.0 },
+        }
+    }
+
+    /// A busy room in which not everybody reads.
+    fn flood(chance: &mut Chance, limits: &Limits) -> Self {
+        Self {
+            size: 4 + chance.below(8),
+            steps_max: 60,
+            size_max: limits.message_size_max.min(30_000),
+            message_size_max: limits.message_size_max,
+            pause: 5,
+            rowdy: 0.2,
+            strange: 0.0,
+            rooms: 0.8,
+            lazy: 0.1,
+            feeds: 1.0,
+            topics: 1,
+            offering: 0.1,
         }
     }
 
@@ -290,7 +315,7 @@ impl Crowd {
             };
             let step = match chance.below(12) {
                 0 => Step::Ping,
-                1 if chance.roll(0.3) => Step::StopReading,
+                _ if chance.roll(self.lazy) => Step::StopReading,
                 2 => Step::StartReading,
                 _ if matches!(role, Role::Feed(_)) => Step::Ping,
                 _ => self.saying(role, chance),
@@ -321,6 +346,7 @@ impl Crowd {
         let max = match chance.below(8) {
             0 => self.size_max,
             1 => 125,
+            2..=4 => self.size_max.min(20_000),
             _ => self.size_max.min(2_000),
         };
         Step::Say {
