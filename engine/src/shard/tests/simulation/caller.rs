@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use tidegate_io::sim::{Client, World};
 use tidegate_proto::deflate::{DeflateAgreement, Deflater, DeflaterSettings, Inflater};
 use tidegate_proto::handshake::ClientKey;
-use tidegate_proto::{Event, HeadLimits, Input, MessageKind, Session, Settings};
+use tidegate_proto::{MessageKind, Session, Settings};
 
-use super::frames::{self, Fragments};
-use super::hall::{Ledger, Role, path_of};
-use super::play::Trace;
+use super::frames::{self, Breach, Fragments};
+use super::hall::{Role, path_of};
 use super::scenario::{Kind, Plan, Step};
 use super::*;
+
+mod hear;
 
 /// What a client takes at most; more than any server sends.
 const SETTINGS: Settings = Settings {
@@ -56,33 +57,6 @@ pub(super) struct Caller {
     pub(super) heard_count: u64,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
-}
-
-impl std::fmt::Debug for Caller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{:?} steps {:?} agreed {:?} stage {:?} reading {} done {} closed {} finished {} cut {} rough {} code {:?} ends {:b} said {} pinged {} ponged {} owed {:?} in {} out {}",
-            self.kind,
-            self.steps,
-            self.agreement,
-            self.stage,
-            self.reading,
-            self.done,
-            self.closed,
-            self.finished,
-            self.cut,
-            self.rough,
-            self.close_code,
-            self.ends,
-            self.said,
-            self.pinged,
-            self.ponged,
-            self.owed,
-            self.bytes_received,
-            self.bytes_sent
-        )
-    }
 }
 
 /// How far it has come.
@@ -237,34 +211,14 @@ impl Caller {
                 deflated,
                 pinging,
             } => self.say(size, text, fragments, deflated, pinging),
-            Step::SayHalf => {
-                self.done = true;
-                self.allow(EndReason::MessageTimeout);
-                self.allow(EndReason::CloseTimeout);
-                self.write(&Fragments {
-                    opcode: frames::BINARY,
-                    deflated: false,
-                    count: 2,
-                    ping: None,
-                    unfinished: true,
-                    bytes: b"the first half, and the second",
-                });
-            }
+            Step::SayHalf => self.say_half(),
             Step::Ping => {
                 self.pinged += 1;
                 let mut wire = Vec::new();
                 frames::ping(self.pinged, &mut wire);
                 self.send(&wire);
             }
-            Step::Breach(breach) => {
-                self.done = true;
-                let (code, end) = breach.answer(self.agreement.is_some());
-                self.code_due = Some(code);
-                self.allow(end);
-                let mut wire = Vec::new();
-                breach.write(limits.message_size_max, &mut wire);
-                self.send(&wire);
-            }
+            Step::Breach(breach) => self.break_rule(breach, limits),
             Step::Close => {
                 self.done = true;
                 self.closed = true;
@@ -338,177 +292,27 @@ impl Caller {
         self.send(&wire);
     }
 
-    /// Takes in what has arrived. `true`: it has just been let in.
-    pub(super) fn look(&mut self, ledger: &Ledger, trace: &mut Trace) -> Result<bool, String> {
-        let Some(client) = &self.client else {
-            return Ok(false);
-        };
-        let mut bytes = client.receive();
-        self.cut |= client.is_reset() || client.is_refused();
-        let ended = client.is_ended();
-        self.bytes_received += bytes.len() as u64;
-        trace.add(self.index as u64);
-        trace.add_bytes(&bytes);
-        let mut let_in = false;
-        if self.stage == Stage::Calling && !bytes.is_empty() {
-            let_in = self.answered(&mut bytes);
-        }
-        if self.stage == Stage::Open {
-            self.hear(&mut bytes, ledger)
-                .map_err(|what| format!("caller {}: {what}", self.index))?;
-        }
-        if ended && !self.cut {
-            self.finish();
-        }
-        Ok(let_in)
+    fn say_half(&mut self) {
+        self.done = true;
+        self.allow(EndReason::MessageTimeout);
+        self.allow(EndReason::CloseTimeout);
+        self.write(&Fragments {
+            opcode: frames::BINARY,
+            deflated: false,
+            count: 2,
+            ping: None,
+            unfinished: true,
+            bytes: b"the first half, and the second",
+        });
     }
 
-    /// More of the answer; leaves what comes behind it.
-    fn answered(&mut self, bytes: &mut Vec<u8>) -> bool {
-        self.head.append(bytes);
-        match self.key.read_response(&self.head, &HeadLimits::default()) {
-            Ok(Some((accepted, size))) => {
-                if let Kind::Guest {
-                    offer: Some(offer), ..
-                } = self.kind
-                {
-                    let agreed = offer.accept_response(accepted.extensions);
-                    self.agreement = agreed.expect("the answer is legal");
-                }
-                if self.agreement.is_some() {
-                    self.session = Session::client(SETTINGS).with_deflate();
-                }
-                *bytes = self.head.split_off(size);
-                self.head = Vec::new();
-                self.stage = Stage::Open;
-                true
-            }
-            Ok(None) => false,
-            Err(_) => {
-                self.stage = Stage::Refused;
-                false
-            }
-        }
-    }
-
-    fn hear(&mut self, bytes: &mut [u8], ledger: &Ledger) -> Result<(), String> {
-        let mut input = Input::new(bytes);
+    fn break_rule(&mut self, breach: Breach, limits: &Limits) {
+        self.done = true;
+        let (code, end) = breach.answer(self.agreement.is_some());
+        self.code_due = Some(code);
+        self.allow(end);
         let mut wire = Vec::new();
-        let mut inflated = Vec::new();
-        // The session is lent to its events, so it is taken out meanwhile.
-        let mut session = std::mem::replace(&mut self.session, Session::client(SETTINGS));
-        loop {
-            let event = session.receive(&mut input, &mut wire);
-            let more = match event.map_err(|violation| violation.to_string())? {
-                Some(Event::Message(message)) => {
-                    let message = message.message();
-                    self.hear_message(message.kind(), message.as_bytes(), ledger)?;
-                    true
-                }
-                Some(Event::Deflated(message)) => {
-                    let takeover = self.agreement.is_some_and(|a| a.server_takeover());
-                    let (kind, bytes) = (message.kind(), message.as_bytes());
-                    inflated.clear();
-                    let inflater = self.inflater.get_or_insert_with(Inflater::new);
-                    let size_max = SETTINGS.message_size_max;
-                    inflater
-                        .inflate(kind, bytes, takeover, size_max, &mut inflated)
-                        .map_err(|violation| violation.to_string())?;
-                    self.hear_message(kind, &inflated, ledger)?;
-                    true
-                }
-                Some(Event::Pong(payload)) => {
-                    self.hear_pong(payload.as_slice())?;
-                    true
-                }
-                Some(Event::Ping(_)) => true,
-                Some(Event::Close { code, .. }) => {
-                    self.close_code = Some(code);
-                    if self.polite() && !self.closed {
-                        self.closed = true;
-                        frames::close(CloseCode::NORMAL, &mut wire);
-                    }
-                    if !self.polite() {
-                        self.rough = true;
-                        self.allow(EndReason::CloseTimeout);
-                    }
-                    true
-                }
-                None => false,
-            };
-            if !more {
-                break;
-            }
-        }
-        self.session = session;
+        breach.write(limits.message_size_max, &mut wire);
         self.send(&wire);
-        Ok(())
-    }
-
-    fn hear_pong(&mut self, payload: &[u8]) -> Result<(), String> {
-        let number = payload.try_into().map(u32::from_be_bytes);
-        let number = number.map_err(|_| "a pong of nobody's".to_owned())?;
-        if number <= self.ponged || number > self.pinged {
-            let (ponged, pinged) = (self.ponged, self.pinged);
-            return Err(format!(
-                "pong {number} after {ponged}, {pinged} pings were sent"
-            ));
-        }
-        self.ponged = number;
-        Ok(())
-    }
-
-    fn hear_message(
-        &mut self,
-        kind: MessageKind,
-        bytes: &[u8],
-        ledger: &Ledger,
-    ) -> Result<(), String> {
-        self.heard_count += 1;
-        let same = |caller, number| bytes == frames::payload(caller, number, bytes.len(), kind);
-        if self.role() == Some(Role::Echo) {
-            let owed = self.owed.pop_front();
-            return match owed {
-                Some((number, size, owed))
-                    if size == bytes.len() && owed == kind && same(self.index, number) =>
-                {
-                    Ok(())
-                }
-                _ => Err(format!(
-                    "owed {owed:?}, heard {kind:?} of {} bytes, {:?}",
-                    bytes.len(),
-                    frames::label(bytes)
-                )),
-            };
-        }
-        let (speaker, number) = frames::label(bytes);
-        if !ledger.records.get(speaker).is_some_and(|r| r.opened) || !same(speaker, number) {
-            return Err(format!("{} bytes that nobody said", bytes.len()));
-        }
-        self.hear_publication(speaker, number, ledger)
-    }
-
-    fn hear_publication(
-        &mut self,
-        speaker: usize,
-        number: u32,
-        ledger: &Ledger,
-    ) -> Result<(), String> {
-        let accepted = &ledger.records[speaker].accepted;
-        let found = accepted.numbers.binary_search(&number);
-        let found = found.map_err(|_| format!("{speaker}'s {number} was never accepted"))?;
-        let first = checks::first_due(&ledger.records[self.index], self.role(), accepted);
-        let before = self.heard.insert(speaker, found);
-        let legal = match before {
-            Some(before) => found == before + 1,
-            None => first.is_none_or(|first| found <= first),
-        };
-        if legal {
-            Ok(())
-        } else {
-            Err(format!(
-                "{speaker}'s {number} (at {found}) was out of order: {before:?}, {first:?}"
-            ))
-        }
     }
 }
