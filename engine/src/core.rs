@@ -140,6 +140,10 @@ impl<H: Handler> Core<H> {
     /// A slot for a new peer.
     pub(crate) fn insert(&mut self) -> u32 {
         self.generation = self.generation.wrapping_add(1);
+        #[cfg(test)]
+        if crate::planted::Bug::OldGeneration.is_planted() {
+            self.generation = 1;
+        }
         let slot = self.connections.insert(Connection::new(self.generation));
         self.counted.accepted += 1;
         u32::try_from(slot).expect("the descriptors of a process end far below")

@@ -39,6 +39,8 @@ mod handler;
 mod id;
 mod mailbox;
 mod outbox;
+#[cfg(test)]
+mod planted;
 mod reply;
 mod settings;
 mod shard;

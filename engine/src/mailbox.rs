@@ -1,30 +1,26 @@
 //! Mail between shards, and from other threads to shards.
 //!
-//! A mailbox is a bounded lock-free queue and a doorbell. Whoever puts a letter in rings only
-//! if the owner sleeps, and only the first does:
-//!
-//! ```text
-//!  sender                          owner
-//!  ──────                          ─────
-//!  put the letter in               asleep = true
-//!  fence                           fence
-//!  asleep? ─ yes: take the flag,   mail? ─ yes: do not sleep
-//!            and ring              sleep … until the bell or the deadline
-//!                                  asleep = false
-//! ```
-//!
-//! Either the sender sees the flag or the owner sees the letter; both fences together forbid
-//! that neither does. What one shard publishes in one turn travels in one letter, a [`Bag`],
-//! which all receivers share and the sender uses again when they have read it.
+//! A mailbox is a bounded lock-free queue and a [doorbell](doorbell). What one shard publishes
+//! in one turn travels in one letter, a [`Bag`], which all receivers share and the sender uses
+//! again when they have read it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::time::Duration;
+
+use crossbeam_channel::Sender as Answer;
+#[cfg(not(all(test, loom)))]
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tidegate_io::{Parcel, Waker};
 use tidegate_proto::MessageKind;
+
+mod doorbell;
+#[cfg(all(test, loom))]
+mod loom_model;
+
+use doorbell::Doorbell;
+#[cfg(all(test, loom))]
+use loom_model::queue::{Receiver, Sender, TrySendError, bounded};
 
 /// How many bags are kept to be used again.
 const BAGS_MAX: usize = 16;
@@ -46,7 +42,7 @@ pub(crate) enum Letter<N> {
         payload: Vec<u8>,
     },
     /// From another thread: which topics are there, and how many hear them?
-    Topics(Sender<Vec<(String, usize)>>),
+    Topics(Answer<Vec<(String, usize)>>),
     /// Close every connection politely within this time, then end.
     Drain(Duration),
     /// End now.
@@ -126,13 +122,6 @@ impl Bag {
     }
 }
 
-/// The doorbell of one mailbox.
-#[derive(Debug)]
-struct Doorbell {
-    asleep: AtomicBool,
-    waker: Waker,
-}
-
 /// The owner's end.
 #[derive(Debug)]
 pub(crate) struct Mailbox<N> {
@@ -159,10 +148,7 @@ impl<N> Clone for Address<N> {
 /// A mailbox for so many letters, whose owner is woken by `waker`.
 pub(crate) fn mailbox<N>(letters_max: usize, waker: Waker) -> (Mailbox<N>, Address<N>) {
     let (sender, receiver) = bounded(letters_max);
-    let bell = Arc::new(Doorbell {
-        asleep: AtomicBool::new(false),
-        waker,
-    });
+    let bell = Arc::new(Doorbell::new(waker));
     (
         Mailbox {
             receiver,
@@ -175,14 +161,13 @@ pub(crate) fn mailbox<N>(letters_max: usize, waker: Waker) -> (Mailbox<N>, Addre
 impl<N> Mailbox<N> {
     /// Says that the owner is about to sleep. `false`: there is mail, so it must not.
     pub(crate) fn fall_asleep(&self) -> bool {
-        self.bell.asleep.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.bell.arm();
         self.receiver.is_empty()
     }
 
     /// Says that the owner is awake: nobody needs to ring.
     pub(crate) fn wake_up(&self) {
-        self.bell.asleep.store(false, Ordering::Relaxed);
+        self.bell.disarm();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -200,7 +185,7 @@ impl<N> Address<N> {
     pub(crate) fn try_send(&self, letter: Letter<N>) -> Result<(), Letter<N>> {
         match self.sender.try_send(letter) {
             Ok(()) => {
-                self.ring();
+                self.bell.ring();
                 Ok(())
             }
             Err(TrySendError::Full(letter)) => Err(letter),
@@ -213,19 +198,9 @@ impl<N> Address<N> {
     pub(crate) fn send(&self, letter: Letter<N>, timeout: Duration) -> bool {
         let sent = self.sender.send_timeout(letter, timeout).is_ok();
         if sent {
-            self.ring();
+            self.bell.ring();
         }
         sent
-    }
-
-    fn ring(&self) {
-        fence(Ordering::SeqCst);
-        // The first look spares the write while the owner is awake, which is the usual case.
-        if self.bell.asleep.load(Ordering::Relaxed)
-            && self.bell.asleep.swap(false, Ordering::Relaxed)
-        {
-            self.bell.waker.wake();
-        }
     }
 }
 
@@ -281,6 +256,13 @@ impl<N> Post<N> {
     pub(crate) fn is_open(&self) -> bool {
         let waiting = self.targets.iter().map(|target| target.backlog_bytes).max();
         waiting.unwrap_or(0) + self.bag.byte_count <= self.bytes_max
+    }
+
+    /// How many bytes of publications wait for the mailbox that has the least room.
+    #[cfg(test)]
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        let waiting = self.targets.iter().map(|target| target.backlog_bytes);
+        waiting.max().unwrap_or(0)
     }
 
     /// Does mail wait for room in a mailbox?
@@ -345,11 +327,16 @@ impl<N> Post<N> {
 impl<N> Target<N> {
     fn send(&mut self, letter: Letter<N>, byte_count: usize) {
         let Some(address) = &self.address else { return };
-        let refused = if self.backlog.is_empty() {
+        let in_order = self.backlog.is_empty();
+        #[cfg(test)]
+        let in_order = in_order || crate::planted::Bug::OvertakingLetter.is_planted();
+        let refused = if in_order {
             address.try_send(letter).err()
         } else {
             Some(letter)
         };
+        #[cfg(test)]
+        let refused = refused.filter(|_| !crate::planted::Bug::LostLetter.is_planted());
         if let Some(letter) = refused {
             self.backlog.push_back(letter);
             self.backlog_bytes += byte_count;
@@ -372,10 +359,10 @@ impl<N> Target<N> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tidegate_io::waker::Ring;
 
     struct Rings(Arc<AtomicUsize>);

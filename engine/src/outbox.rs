@@ -49,6 +49,12 @@ impl Outbox {
         self.bytes_under_way + self.queue_cost + self.tail.capacity() + pong
     }
 
+    /// The same without what is under way, which was not limited when it was handed over.
+    #[cfg(test)]
+    pub(crate) fn bytes_waiting(&self) -> usize {
+        self.bytes_used() - self.bytes_under_way
+    }
+
     /// Puts aside what has been received and not looked at yet.
     pub(crate) fn hold(&mut self, unread: &[u8]) {
         self.unread.extend_from_slice(unread);

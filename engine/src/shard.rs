@@ -21,6 +21,8 @@ use crate::connection::{Flags, NONE, Stage};
 use crate::core::{Core, Operation};
 use crate::counters::Shared;
 use crate::mailbox::{Letter, Mailbox, Post};
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::{Context, End, EndReason, Handler, Limits};
 
 mod deliver;
@@ -109,24 +111,29 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// # Errors
     /// When the kernel refuses to wait.
     pub(crate) fn turn(&mut self) -> std::io::Result<bool> {
-        self.wait()?;
+        let timeout = self.fall_asleep();
+        self.driver.wait(timeout)?;
+        Ok(self.wake_up())
+    }
+
+    /// How long nothing needs to be done. From here to [`Self::wake_up`], mail rings the bell.
+    fn fall_asleep(&self) -> Timeout {
+        let timeout = self.timeout();
+        let may_sleep = timeout != Timeout::Now && self.mailbox.fall_asleep();
+        if may_sleep { timeout } else { Timeout::Now }
+    }
+
+    /// The turn, from the end of the wait. `false`: it was the last.
+    fn wake_up(&mut self) -> bool {
+        self.mailbox.wake_up();
+        self.core.now = self.driver.now();
         self.receive();
         self.deliver();
         self.expire();
         self.flush();
         self.core.topics.sweep();
         self.show_counters();
-        Ok(!self.is_over())
-    }
-
-    fn wait(&mut self) -> std::io::Result<()> {
-        let timeout = self.timeout();
-        let may_sleep = timeout != Timeout::Now && self.mailbox.fall_asleep();
-        self.driver
-            .wait(if may_sleep { timeout } else { Timeout::Now })?;
-        self.mailbox.wake_up();
-        self.core.now = self.driver.now();
-        Ok(())
+        !self.is_over()
     }
 
     fn timeout(&self) -> Timeout {
@@ -173,6 +180,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     #[inline(never)]
     fn run_all_operations(&mut self) {
         let mut operations = std::mem::take(&mut self.core.operations);
+        #[cfg(test)]
+        if Bug::ForgottenResume.is_planted() {
+            operations.retain(|operation| !matches!(operation, Operation::Resume { .. }));
+        }
         for operation in operations.drain(..) {
             let done = match operation {
                 Operation::Open { slot, peer } => self.driver.submit(Op::Open {
@@ -229,6 +240,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         self.core.unsubscribe_all(slot);
         self.core.connection(slot).stage = Stage::Lingering;
         self.core.counted.sessions -= 1;
+        #[cfg(test)]
+        if Bug::CounterKept.is_planted() && reason == EndReason::Reset {
+            self.core.counted.sessions += 1;
+        }
         self.core.counted.closes[reason as usize] += 1;
         self.core.closes_changed = true;
     }

@@ -45,6 +45,7 @@ mod network;
 mod traffic;
 mod wire;
 
+pub use chance::Chance;
 pub use client::Client;
 pub use driver::SimDriver;
 pub use faults::Faults;
@@ -137,6 +138,7 @@ impl World {
             reset: false,
             refused: false,
             connected: false,
+            stirred: false,
         };
         let end = network.connect(Owner::Client(inbox), None, Some(driver_index));
         Some(Client::new(self.clone(), end))
@@ -153,6 +155,41 @@ impl World {
         let mut network = self.network();
         let end = network.elapsed.saturating_add(time);
         network.run_until(end);
+    }
+
+    /// Would a wait of the driver with this index end at once, because it has something to
+    /// tell, or because its bell has been rung?
+    #[must_use]
+    pub fn is_awake(&self, driver_index: usize) -> bool {
+        let network = self.network();
+        network.doors[driver_index].bell.is_rung() || network.has_news(driver_index)
+    }
+
+    /// Lets the next thing happen without any driver, if one will by `end`; otherwise time goes
+    /// on to `end`, if there is one. `false`: nothing happened.
+    pub fn step(&self, end: Option<Instant>) -> bool {
+        self.network().step(end)
+    }
+
+    /// The numbers of the clients that have something new to look at since the last call.
+    #[must_use]
+    pub fn stirred_clients(&self) -> Vec<u64> {
+        let mut network = self.network();
+        let stirred = std::mem::take(&mut network.stirred_clients);
+        for &wire in &stirred {
+            if let Some(wire) = network.wires.get_mut(&wire)
+                && let Owner::Client(inbox) = &mut wire.ends[0].owner
+            {
+                inbox.stirred = false;
+            }
+        }
+        stirred
+    }
+
+    /// How many links there are of which an end is in use, or bytes are on their way.
+    #[must_use]
+    pub fn links(&self) -> usize {
+        self.network().wires.len()
     }
 
     /// Can nothing ever happen again, unless somebody does something?

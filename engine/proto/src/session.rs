@@ -299,6 +299,13 @@ impl Session {
         self.partial.as_ref().map_or(0, |partial| partial.memory())
     }
 
+    /// How many bytes a buffer held when it was given out; 0 when none is.
+    #[must_use]
+    pub fn buffer_size_given(&self) -> usize {
+        let assembly = self.partial.as_ref().and_then(|p| p.assembly.as_ref());
+        assembly.and_then(|a| a.given_size).unwrap_or(0)
+    }
+
     /// Gives out the buffer of an unfinished message when its frame still lacks at least `threshold`
     /// payload bytes, so that the driver can receive straight into it.
     ///

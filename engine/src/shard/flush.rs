@@ -5,6 +5,8 @@ use tidegate_io::{Driver, Piece};
 use super::{Flags, Handler, NONE, Op, Shard, Socket, Stage, Submitted};
 use crate::core::Operation;
 use crate::outbox::Outbox;
+#[cfg(test)]
+use crate::planted::Bug;
 use crate::turn::Bytes;
 
 impl<D: Driver, H: Handler> Shard<D, H> {
@@ -55,6 +57,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             return;
         }
         let slot = pending.slot;
+        #[cfg(test)]
+        if Bug::ForgottenFlush.is_planted() && self.core.counted.turns.is_multiple_of(64) {
+            let connection = &mut self.core.connections[slot as usize];
+            self.core.turn.cancel(&mut connection.pending);
+            return;
+        }
         let socket = Socket(slot);
         let turn = &self.core.turn;
         let submitted = match turn.only_piece(pending) {
@@ -124,6 +132,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         }
         let mut outbox = core.outboxes.remove(outbox as usize);
         let unread = outbox.take_unread();
+        #[cfg(test)]
+        if Bug::ForgottenOutbox.is_planted() {
+            outbox = Outbox::default();
+        }
         for parcel in outbox.take_batch() {
             let run = core.turn.add_run(Bytes::Shared(parcel), 0);
             let size = core.turn.run_size(run);

@@ -327,7 +327,7 @@ impl<H: Handler> Half<'_, H> {
         let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
             return Next::Nothing;
         };
-        let before = open.session.memory();
+        let before = open.session.buffer_size_given();
         self.core.counted.bytes_in += buffer.len().saturating_sub(before) as u64;
         let messages_before = self.core.counted.messages_in;
         let event = open.session.give_buffer(buffer, &mut self.core.turn.wire);

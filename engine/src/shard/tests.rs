@@ -18,6 +18,7 @@ mod allocations;
 mod compression;
 mod laws;
 mod peer;
+mod simulation;
 mod timeouts;
 
 use peer::Peer;
@@ -101,6 +102,18 @@ fn shards_on<D: Driver>(
     compression: Compression,
     budget: &Arc<Budget>,
 ) -> (Vec<Shard<D, Bench>>, Vec<Address<u32>>) {
+    shards_with(drivers, seed, limits, compression, budget, Bench::default)
+}
+
+/// The same with another handler.
+fn shards_with<D: Driver, H: Handler<Note = u32>>(
+    drivers: Vec<D>,
+    seed: u64,
+    limits: &Limits,
+    compression: Compression,
+    budget: &Arc<Budget>,
+    handler: impl Fn() -> H,
+) -> (Vec<Shard<D, H>>, Vec<Address<u32>>) {
     let boxes = drivers
         .iter()
         .map(|d| mailbox(limits.mailbox_letters_max, d.waker()));
@@ -120,7 +133,7 @@ fn shards_on<D: Driver>(
             shared: Arc::default(),
             seed,
         };
-        Shard::new(driver, Bench::default(), parts)
+        Shard::new(driver, handler(), parts)
     });
     (shards.collect(), addresses)
 }

@@ -3,10 +3,12 @@
 /// `SplitMix64` of Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators"
 /// (OOPSLA 2014): one word of state, and any seed is as good as another.
 #[derive(Debug)]
-pub(super) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
+    /// The sequence of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -20,14 +22,23 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// One of `0..count`. The bias of the remainder is below 2^-32 for all that happens here.
-    pub(super) fn below(&mut self, count: usize) -> usize {
+    /// Another sequence, which goes on by itself.
+    #[must_use]
+    pub fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    /// One of `0..count`, which must not be empty. The bias of the remainder is below 2^-32 for all that happens here.
+    ///
+    /// # Panics
+    /// When `count` is 0.
+    pub fn below(&mut self, count: usize) -> usize {
         let count = u64::try_from(count).expect("a size has at most 64 bits");
         usize::try_from(self.next() % count).expect("it is less than a size")
     }
 
     /// One of `1..=max`, and one in eight times 1, the most awkward of all.
-    pub(super) fn up_to(&mut self, max: usize) -> usize {
+    pub fn up_to(&mut self, max: usize) -> usize {
         if self.next().is_multiple_of(8) {
             1
         } else {
@@ -36,14 +47,14 @@ impl Chance {
     }
 
     /// True with this probability.
-    pub(super) fn roll(&mut self, probability: f64) -> bool {
+    pub fn roll(&mut self, probability: f64) -> bool {
         /// A float holds 53 bits exactly.
         const ALL: f64 = (1_u64 << 53) as f64;
         (self.next() >> 11) as f64 / ALL < probability
     }
 
     /// Any order of `items` (Durstenfeld, "Algorithm 235: Random permutation", 1964).
-    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));
         }

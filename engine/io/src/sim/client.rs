@@ -36,6 +36,12 @@ impl Client {
         }
     }
 
+    /// What [`World::stirred_clients`] calls it.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.end.wire
+    }
+
     /// Takes what has arrived so far.
     #[must_use]
     pub fn receive(&self) -> Vec<u8> {

@@ -191,7 +191,11 @@ impl Door {
 impl Network {
     /// What this socket could tell now: none, one, or several of which any may come first.
     pub(super) fn news(&self, door: usize, socket: Socket) -> Vec<News> {
-        let turn = self.doors[door].turn_count;
+        self.news_in(door, socket, self.doors[door].turn_count)
+    }
+
+    /// The same, for the turn with this number.
+    fn news_in(&self, door: usize, socket: Socket, turn: u64) -> Vec<News> {
         let Some(entry) = self.doors[door].sockets.get(&socket) else {
             return Vec::new();
         };
@@ -253,14 +257,14 @@ impl Network {
         !self.doors[door].turn.is_empty()
     }
 
-    /// Is there anything for this driver to tell?
+    /// Is there anything for this driver to tell, in this turn or in the next?
     pub(super) fn has_news(&self, door: usize) -> bool {
         let this = &self.doors[door];
         !this.turn.is_empty()
             || this.accept_count() > 0
-            || this
-                .ready
-                .iter()
-                .any(|&socket| !self.news(door, socket).is_empty())
+            || this.ready.iter().any(|&socket| {
+                let next = this.turn_count + 1;
+                !self.news_in(door, socket, next).is_empty()
+            })
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Network {
     pub(super) doors: Vec<Door>,
     /// Somebody outside the driver that waits has something new to look at.
     pub(super) stirred: bool,
+    /// The wires of clients that have something new to look at.
+    pub(super) stirred_clients: Vec<u64>,
 }
 
 /// Something that will happen.
@@ -80,6 +82,7 @@ impl Network {
             wire_count: 0,
             doors: Vec::new(),
             stirred: false,
+            stirred_clients: Vec::new(),
         }
     }
 
@@ -120,6 +123,17 @@ impl Network {
             self.happen(event);
         }
         self.elapsed = self.elapsed.max(end);
+    }
+
+    /// Lets the next thing happen, if it is due by `end`.
+    pub(super) fn step(&mut self, end: Option<Instant>) -> bool {
+        let end = end.map(|end| end.saturating_duration_since(self.base));
+        let next = self.next_event();
+        match next.filter(|&at| end.is_none_or(|end| at <= end)) {
+            Some(at) => self.run_until(at.max(self.elapsed)),
+            None => self.run_until(end.unwrap_or_default()),
+        }
+        next.is_some()
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -254,7 +268,13 @@ impl Network {
                 self.doors[door].ready.insert(socket);
                 self.stirred = true;
             }
-            Owner::Client(_) => self.stirred = true,
+            Owner::Client(ref mut inbox) => {
+                let listed = std::mem::replace(&mut inbox.stirred, true);
+                if !listed {
+                    self.stirred_clients.push(end.wire);
+                }
+                self.stirred = true;
+            }
             Owner::Arriving | Owner::Waiting | Owner::Handed | Owner::Closed => {}
         }
     }

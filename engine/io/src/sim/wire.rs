@@ -91,6 +91,8 @@ pub(super) struct Inbox {
     pub(super) reset: bool,
     pub(super) refused: bool,
     pub(super) connected: bool,
+    /// Stands in the list of those that have something new to look at.
+    pub(super) stirred: bool,
 }
 
 /// What travels.

@@ -1,0 +1,57 @@
+//! Bugs that a test plants on purpose, to see that the simulation finds them.
+
+use std::cell::Cell;
+
+/// A mistake that somebody could make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// One turn in 64 forgets what it was going to send.
+    ForgottenFlush,
+    /// What waited behind a batch is not sent when the batch has gone.
+    ForgottenOutbox,
+    /// A peer that was paused is not received from again.
+    ForgottenResume,
+    /// A new connection gets no deadline for its request.
+    ForgottenDeadline,
+    /// A letter is put in, and the owner is not woken.
+    SilentDoorbell,
+    /// A slot is used again, and its new tenant has the name of the former one.
+    OldGeneration,
+    /// A session that ends by a reset is still counted.
+    CounterKept,
+    /// A full mailbox loses the letter instead of keeping it back.
+    LostLetter,
+    /// Mail that found a mailbox full overtakes what was sent before.
+    OvertakingLetter,
+    /// A slow consumer is kept, and gets more than its outbox may hold.
+    BoundlessOutbox,
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+}
+
+impl Bug {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::ForgottenFlush,
+        Self::ForgottenOutbox,
+        Self::ForgottenResume,
+        Self::ForgottenDeadline,
+        Self::SilentDoorbell,
+        Self::OldGeneration,
+        Self::CounterKept,
+        Self::LostLetter,
+        Self::OvertakingLetter,
+        Self::BoundlessOutbox,
+    ];
+
+    /// From now on this thread runs with this bug, or with none.
+    pub(crate) fn plant(bug: Option<Self>) {
+        PLANTED.set(bug);
+    }
+
+    /// Does this thread run with this bug?
+    pub(crate) fn is_planted(self) -> bool {
+        PLANTED.get() == Some(self)
+    }
+}

@@ -1,0 +1,322 @@
+//! What must hold: after each turn, when all is quiet, and at the end.
+
+use super::caller::{Caller, Stage};
+use super::hall::{Accepted, Hall, Ledger, Record, Role};
+use super::play::Play;
+use super::scenario::Kind;
+use super::*;
+use crate::connection::{Flags, NONE};
+use crate::core::Core;
+
+/// Small things beside the bytes: headers, a pong, what keeping parcels costs, growth of a list.
+const SLACK: usize = 40 * 1024;
+
+macro_rules! hold {
+    ($so:expr, $($text:tt)+) => {
+        if !$so {
+            return Err(format!($($text)+));
+        }
+    };
+}
+
+/// The first publication of a publisher that a listener is owed, as an index in what was
+/// accepted.
+pub(super) fn first_due(
+    listener: &Record,
+    role: Option<Role>,
+    accepted: &Accepted,
+) -> Option<usize> {
+    if !role?.hears(accepted.topic) {
+        return None;
+    }
+    let since = listener.since[accepted.topic];
+    let first = accepted.places.partition_point(|&place| place < since);
+    (first < accepted.places.len()).then_some(first)
+}
+
+/// After each turn: the counters say what happened, the turn has left nothing behind, and
+/// nobody has more than allowed.
+pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
+    let (core, hall) = (&shard.core, &shard.handler);
+    let counted = &core.counted;
+    let ended: u64 = hall.closes.iter().sum();
+    let counters = [
+        (
+            "connections",
+            counted.connections,
+            core.connections.len() as u64,
+        ),
+        ("sessions", counted.sessions, hall.opens - ended),
+        ("opens", counted.opens, hall.opens),
+        ("messages_in", counted.messages_in, hall.messages),
+        ("publications", counted.publications, hall.published),
+        ("mail_refused", counted.mail_refused, hall.busy),
+        ("topics", counted.topics, core.topics.len() as u64),
+    ];
+    for (name, counted, truth) in counters {
+        hold!(
+            counted == truth,
+            "{name} is {counted}, and {truth} in truth"
+        );
+    }
+    hold!(
+        counted.closes == hall.closes,
+        "closes: {:?} {:?}",
+        counted.closes,
+        hall.closes
+    );
+    hold!(
+        core.shared.load().sessions == counted.sessions,
+        "sessions are not shown"
+    );
+    hold!(!core.has_work(), "the turn left work behind");
+    hold!(
+        core.publications.is_empty(),
+        "the turn left publications behind"
+    );
+    let mail = core.post.backlog_bytes();
+    let mail_max = core.limits.mail_bytes_max + core.limits.message_size_max + SLACK;
+    hold!(
+        mail <= mail_max,
+        "{mail} bytes of mail wait, at most {mail_max} may"
+    );
+    // With a crowd, looking at each after each turn would take most of the time.
+    if core.connections.len() < 64 || counted.turns.is_multiple_of(32) {
+        sizes(core)?;
+    }
+    Ok(())
+}
+
+/// No connection holds more memory than its limits say, or stands where it should not.
+fn sizes(core: &Core<Hall>) -> Result<(), String> {
+    let limits = &core.limits;
+    let message = limits.message_size_max;
+    let outbox_max = limits.outbox_bytes_max + message + SLACK;
+    let mut owners = 0;
+    for (slot, connection) in &core.connections {
+        if connection.outbox != NONE {
+            owners += 1;
+            let used = core.outboxes[connection.outbox as usize].bytes_waiting();
+            hold!(
+                used <= outbox_max,
+                "slot {slot}: {used} bytes in an outbox of {outbox_max}"
+            );
+        }
+        let sending = connection.flags.has(Flags::SENDING);
+        let has_outbox = connection.outbox != NONE;
+        let released = matches!(connection.stage, crate::connection::Stage::Released);
+        hold!(
+            released || sending == has_outbox,
+            "slot {slot}: sending is {sending}"
+        );
+        hold!(
+            connection.pending == NONE,
+            "slot {slot} has something pending"
+        );
+        if let crate::connection::Stage::Open(open) = &connection.stage {
+            let memory = open.session.memory();
+            let memory_max = 2 * message + SLACK;
+            hold!(
+                memory <= memory_max,
+                "slot {slot}: a session of {memory} bytes"
+            );
+        }
+    }
+    hold!(
+        core.outboxes.len() == owners,
+        "{} outboxes, {owners} owners",
+        core.outboxes.len()
+    );
+    Ok(())
+}
+
+/// Nothing will ever happen by itself: whoever is still owed something was forgotten.
+pub(super) fn when_quiet(play: &Play) -> Result<(), String> {
+    let ledger = play.ledger.borrow();
+    for caller in &play.callers {
+        caller_is_served(play, caller, &ledger)
+            .map_err(|what| format!("caller {}, when all is quiet: {what}", caller.index))?;
+    }
+    for ((from, to), (told, arrived)) in &ledger.notes {
+        let lost = told - arrived;
+        hold!(
+            lost == 0,
+            "{lost} notes of shard {from} to shard {to} are missing"
+        );
+    }
+    for shard in play.shards() {
+        for (slot, connection) in &shard.core.connections {
+            let deadline = connection.deadline;
+            hold!(deadline == 0, "slot {slot} has a deadline that never comes");
+        }
+        let waiting = shard.core.post.has_backlog() || !shard.mailbox.is_empty();
+        hold!(!waiting, "mail waits for ever");
+    }
+    Ok(())
+}
+
+fn caller_is_served(play: &Play, caller: &Caller, ledger: &Ledger) -> Result<(), String> {
+    let Some(client) = &caller.client else {
+        return Err("nobody listened".to_owned());
+    };
+    let strict = play.scenario.strict;
+    let may_break = !strict || caller.rough || play.scenario.faults.reset > 0.0;
+    hold!(may_break || !client.is_reset(), "was reset for no reason");
+    if caller.cut || caller.rough || !caller.reading {
+        return Ok(());
+    }
+    if matches!(caller.kind, Kind::Stranger(_)) {
+        hold!(client.is_ended(), "a stranger stays for ever");
+        return Ok(());
+    }
+    hold!(caller.stage != Stage::Calling, "was never answered");
+    if caller.stage != Stage::Open {
+        hold!(!strict, "was refused");
+        return Ok(());
+    }
+    let record = &ledger.records[caller.index];
+    match record.ended {
+        None => {
+            hold!(!caller.done, "is done, and was not ended");
+            everything_heard(caller, ledger)
+        }
+        Some(reason) => {
+            hold!(
+                client.is_ended(),
+                "ended ({reason:?}), and its stream did not"
+            );
+            // It was told that it had been too slow, and broke a rule after that.
+            let late = !strict && caller.close_code == Some(Some(CloseCode::POLICY));
+            if lossy(reason) || late {
+                return Ok(());
+            }
+            hold!(
+                caller.owed.is_empty(),
+                "ended ({reason:?}), {:?} owed",
+                caller.owed
+            );
+            if reason != EndReason::Ended {
+                hold!(
+                    caller.close_code.is_some(),
+                    "ended ({reason:?}) without a word"
+                );
+            }
+            if let Some(due) = caller.code_due {
+                let told = caller.close_code;
+                hold!(told == Some(Some(due)), "was told {told:?}, not {due:?}");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// After which ends may something be missing?
+fn lossy(reason: EndReason) -> bool {
+    matches!(
+        reason,
+        EndReason::Reset
+            | EndReason::SlowConsumer
+            | EndReason::SendTimeout
+            | EndReason::MessageTimeout
+            | EndReason::CloseTimeout
+            | EndReason::Stopped
+    )
+}
+
+fn everything_heard(caller: &Caller, ledger: &Ledger) -> Result<(), String> {
+    hold!(
+        caller.owed.is_empty(),
+        "echoes are missing: {:?}",
+        caller.owed
+    );
+    hold!(!caller.pongs_owed(), "the last pong is missing");
+    let record = &ledger.records[caller.index];
+    for (speaker, other) in ledger.records.iter().enumerate() {
+        let due = first_due(record, caller.role(), &other.accepted);
+        let last = other.accepted.numbers.len().checked_sub(1);
+        let heard = caller.heard.get(&speaker).copied();
+        hold!(
+            due.is_none() || heard == last,
+            "of {speaker} it is owed {due:?} to {last:?}, and heard up to {heard:?}"
+        );
+    }
+    Ok(())
+}
+
+/// A shard is over.
+pub(super) fn when_over(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
+    if shard.stopped {
+        return Ok(());
+    }
+    let core = &shard.core;
+    let left = [
+        core.connections.len(),
+        core.outboxes.len(),
+        core.topics.len(),
+    ];
+    hold!(
+        left == [0; 3],
+        "connections, outboxes, topics are left: {left:?}"
+    );
+    Ok(())
+}
+
+/// Everybody is gone: all has been given back, and each end was one that had to be.
+pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
+    let (links, buffers) = (play.world.open_links(), play.world.buffers_held());
+    hold!(
+        (links, buffers) == (0, 0),
+        "{links} links and {buffers} buffers are left"
+    );
+    let budget = play.budget.bytes_used();
+    hold!(budget == 0, "{budget} bytes of the budget are left");
+    let ledger = play.ledger.borrow();
+    for caller in &play.callers {
+        let record = &ledger.records[caller.index];
+        hold!(
+            record.opened == record.ended.is_some(),
+            "caller {} has no end",
+            caller.index
+        );
+        let Some(reason) = record.ended else { continue };
+        let timed_out = matches!(
+            reason,
+            EndReason::SlowConsumer
+                | EndReason::SendTimeout
+                | EndReason::MessageTimeout
+                | EndReason::CloseTimeout
+        );
+        let asked = matches!(
+            reason,
+            EndReason::Drained | EndReason::Stopped | EndReason::CloseTimeout
+        );
+        let right = caller.may_end(reason)
+            || timed_out && !play.scenario.strict
+            || asked && play.is_ending()
+            || reason == EndReason::Reset && caller.cut;
+        hold!(right, "caller {} ended by {reason:?}", caller.index);
+    }
+    sums(play)
+}
+
+/// If no link broke, what one side sent is what the other side received.
+fn sums(play: &Play) -> Result<(), String> {
+    let whole = |caller: &Caller| !caller.cut && !caller.rough && caller.reading;
+    if play.stopped || !play.callers.iter().all(whole) {
+        return Ok(());
+    }
+    let sum = |of: fn(&Caller) -> u64| play.callers.iter().map(of).sum::<u64>();
+    let counted = &play.counted;
+    let pairs = [
+        ("messages_out", counted.messages_out, sum(|c| c.heard_count)),
+        ("bytes_out", counted.bytes_out, sum(|c| c.bytes_received)),
+        ("bytes_in", counted.bytes_in, sum(|c| c.bytes_sent)),
+    ];
+    for (name, counted, truth) in pairs {
+        hold!(
+            counted == truth,
+            "{name} is {counted}, and {truth} in truth"
+        );
+    }
+    Ok(())
+}
