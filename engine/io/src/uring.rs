@@ -76,6 +76,31 @@ pub enum TaskRun {
     Cooperative,
 }
 
+/// How the rings are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    /// When the kernel does its part.
+    pub task_run: TaskRun,
+    /// How many requests one system call submits; more of them take several calls.
+    pub submissions: u32,
+    /// How many completions lie in the ring. Of more, the kernel keeps some elsewhere, and
+    /// ends the requests that would complete again, which are then asked for anew.
+    pub completions: u32,
+}
+
+impl Setup {
+    /// The usual sizes. With 8,192 completions the kernel's table of polls, which is searched
+    /// by whoever cancels one, has its largest size: 256 chains.
+    #[must_use]
+    pub fn new(task_run: TaskRun) -> Self {
+        Self {
+            task_run,
+            submissions: 1024,
+            completions: 8192,
+        }
+    }
+}
+
 /// A [`Driver`] on io_uring. It stays on the thread that made it.
 pub struct UringDriver {
     ring: Ring,
@@ -143,16 +168,16 @@ impl UringDriver {
         Ring::newest().map(drop)
     }
 
-    /// As [`Self::with_bell`], but with what an older kernel may offer.
+    /// As [`Self::with_bell`], but with what an older kernel may offer, or other sizes.
     ///
     /// # Errors
     /// As [`Self::new`], or when this kernel does not offer it.
-    pub fn with_task_run(
+    pub fn with_setup(
         listener: Option<Listener>,
         bell: Doorbell,
-        task_run: TaskRun,
+        setup: Setup,
     ) -> io::Result<Self> {
-        Ok(Self::with_ring(listener, bell, Ring::new(task_run)?))
+        Ok(Self::with_ring(listener, bell, Ring::new(setup)?))
     }
 
     fn with_ring(listener: Option<Listener>, bell: Doorbell, ring: Ring) -> Self {

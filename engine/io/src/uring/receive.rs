@@ -75,7 +75,7 @@ impl UringDriver {
             Kind::AlarmMoved => self.alarm.not_moved(),
             // What was to be cancelled has completed by itself, and says so.
             Kind::Cancel | Kind::Bell => {}
-            Kind::Readable | Kind::Receive => unreachable!("they are not given to this"),
+            Kind::Readable => unreachable!("they are not given to this"),
         }
         None
     }
@@ -96,8 +96,9 @@ impl UringDriver {
         if event.mask().intersects(ENDING) {
             entry.flags.insert(Flags::ENDING);
         }
-        if !event.has_more() && entry.flags.may_receive() {
-            // The ring was full, and the kernel gave up. A new poll says what there is.
+        if !event.has_more() && !entry.flags.has(Flags::ENDED.or(Flags::GONE)) {
+            // The ring was full, and the kernel gave up. A new poll says what there is, also
+            // to whoever is paused now.
             self.arm_readable(socket);
         }
         self.on_readable(socket, event.mask())

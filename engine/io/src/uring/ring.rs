@@ -21,16 +21,8 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
-use super::TaskRun;
 use super::token::{Kind, Token};
-
-/// How many requests one system call submits; more of them take several calls.
-const SUBMISSIONS: u32 = 1024;
-
-/// How many completions lie in the ring; more of them are kept by the kernel elsewhere, which
-/// is slower. 8,192 gives the kernel's table of polls its largest size, 256 chains, and that
-/// table is searched by whoever cancels one.
-const COMPLETIONS: u32 = 8192;
+use super::{Setup, TaskRun};
 
 /// Far more rounds than it takes to cancel whatever is under way.
 const LAST_ROUNDS: usize = 16;
@@ -93,10 +85,10 @@ impl Event {
 }
 
 impl Ring {
-    pub(super) fn new(task_run: TaskRun) -> io::Result<Self> {
+    pub(super) fn new(setup: Setup) -> io::Result<Self> {
         let mut builder = IoUring::builder();
-        builder.setup_cqsize(COMPLETIONS).setup_clamp();
-        match task_run {
+        builder.setup_cqsize(setup.completions).setup_clamp();
+        match setup.task_run {
             TaskRun::Deferred => {
                 builder.setup_submit_all();
                 builder.setup_single_issuer().setup_defer_taskrun();
@@ -108,7 +100,7 @@ impl Ring {
                 builder.setup_coop_taskrun().setup_taskrun_flag();
             }
         }
-        let ring = builder.build(SUBMISSIONS)?;
+        let ring = builder.build(setup.submissions)?;
         let parameters = ring.params();
         // The waits of this driver need the first, and its trust in the rings the second.
         if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
@@ -123,10 +115,10 @@ impl Ring {
 
     /// A ring with the newest features that the kernel has.
     pub(super) fn newest() -> io::Result<Self> {
-        match Self::new(TaskRun::Deferred) {
+        match Self::new(Setup::new(TaskRun::Deferred)) {
             // A feature that the kernel does not know.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => {
-                Self::new(TaskRun::Cooperative)
+                Self::new(Setup::new(TaskRun::Cooperative))
             }
             outcome => outcome,
         }

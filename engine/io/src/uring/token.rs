@@ -19,8 +19,6 @@ pub(super) enum Kind {
     Readable,
     /// Room to send, or the end of a connect.
     Writable,
-    /// The bytes themselves.
-    Receive,
     /// A peer.
     Accept,
     /// A ring of the doorbell.
@@ -37,10 +35,9 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token(pub(super) u64);
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 7] = [
     Kind::Readable,
     Kind::Writable,
-    Kind::Receive,
     Kind::Accept,
     Kind::Bell,
     Kind::Alarm,

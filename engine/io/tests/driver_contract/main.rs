@@ -30,12 +30,17 @@ macro_rules! laws {
 
         mod uring {
             use crate::uring_rig::UringRig;
-            use tidegate_io::uring::TaskRun;
+            use tidegate_io::uring::{Setup, TaskRun};
             $($(
                 #[test]
                 fn $law() {
-                    crate::$module::$law(UringRig::new(TaskRun::Deferred));
-                    crate::$module::$law(UringRig::new(TaskRun::Cooperative));
+                    for task_run in [TaskRun::Deferred, TaskRun::Cooperative] {
+                        let usual = Setup::new(task_run);
+                        crate::$module::$law(UringRig::new(usual));
+                        // Rings that are always full.
+                        let tiny = Setup { submissions: 1, completions: 2, ..usual };
+                        crate::$module::$law(UringRig::new(tiny));
+                    }
                 }
             )*)*
         }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tidegate_io::uring::{TaskRun, UringDriver};
+use tidegate_io::uring::{Setup, UringDriver};
 use tidegate_io::{Doorbell, Listener};
 
 use crate::epoll_rig::{EpollRig, TcpRemote, any_port};
@@ -11,14 +11,14 @@ use crate::rig::Rig;
 /// As with epoll, but for the driver.
 pub(crate) struct UringRig {
     remotes: EpollRig,
-    task_run: TaskRun,
+    setup: Setup,
 }
 
 impl UringRig {
-    pub(crate) fn new(task_run: TaskRun) -> Self {
+    pub(crate) fn new(setup: Setup) -> Self {
         Self {
             remotes: EpollRig::default(),
-            task_run,
+            setup,
         }
     }
 }
@@ -31,7 +31,7 @@ impl Rig for UringRig {
         let listener = Listener::new(any_port()).unwrap();
         let address = listener.address();
         let bell = Doorbell::new().unwrap();
-        let driver = UringDriver::with_task_run(Some(listener), bell, self.task_run);
+        let driver = UringDriver::with_setup(Some(listener), bell, self.setup);
         (driver.unwrap(), address)
     }
 
