@@ -186,6 +186,7 @@ fn each_option_that_is_a_limit_stands_on_the_page() {
     let no_limits = [
         "--listen",
         "--admin",
+        "--io",
         "--compression",
         "--origin",
         "--share-port",

@@ -182,6 +182,9 @@ impl EpollDriver {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let data = EventData::new_u64(u64::from(socket.0));
         let added = epoll::add(&self.epoll, &fd, data, interest);
+        // `again` may still hold the number, from whoever had it before.
+        let mut flags = flags;
+        flags.insert(self.entries[index].flags & Flags::AGAIN);
         self.entries[index] = Entry::new(fd, flags);
         if let Err(error) = added {
             // ENOSPC: fs.epoll.max_user_watches. The peer cannot be served.

@@ -263,14 +263,15 @@ pub(crate) fn a_ring_before_the_wait_ends_it<R: Rig>(rig: R) {
         assert!(stand.driver.reap().is_none());
         assert!(stand.driver.now().duration_since(start) < LONG);
     }
-    // Rings do not add up: nothing is left of the five.
-    let start = stand.driver.now();
-    let timeout = Duration::from_millis(20);
-    stand
-        .driver
-        .wait(Timeout::At(stand.driver.now() + timeout))
-        .unwrap();
-    assert!(stand.driver.now().duration_since(start) >= timeout);
+    // Rings do not add up: of the five, at most one is told of again, by a kernel that was slow to.
+    let end = stand.driver.now() + Duration::from_millis(20);
+    let mut waits = 0;
+    while stand.driver.now() < end {
+        stand.driver.wait(Timeout::At(end)).unwrap();
+        assert!(stand.driver.reap().is_none());
+        waits += 1;
+    }
+    assert!(waits <= 2, "{waits} waits were ended");
     stand.finish();
 }
 
