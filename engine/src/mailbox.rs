@@ -1,6 +1,6 @@
 //! Mail between shards, and from other threads to shards.
 //!
-//! A mailbox is a bounded lock-free queue and a [doorbell](doorbell). What one shard publishes
+//! A mailbox is a bounded lock-free queue and a [doorbell]. What one shard publishes
 //! in one turn travels in one letter, a [`Bag`], which all receivers share and the sender uses
 //! again when they have read it.
 
