@@ -221,6 +221,14 @@ impl UringDriver {
             .poll(self.bell.as_fd(), PollFlags::IN, true, token);
     }
 
+    /// The ring was full, and the kernel gave up. Called before the wait has ended: whatever
+    /// was rung by then is answered by that end, and a new poll would tell of it once more.
+    #[cold]
+    fn arm_bell_again(&mut self) {
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+        self.arm_bell();
+    }
+
     /// Asks to be told of bytes, and of ends, from now on.
     fn arm_readable(&mut self, socket: Socket) {
         let interest = PollFlags::IN | PollFlags::RDHUP;
@@ -408,6 +416,10 @@ impl Driver for UringDriver {
         self.again_left = self.again.len();
         self.ring.enter(wait)?;
         self.ring.take(&mut self.events);
+        let ends = |event: &Event| !event.has_more() && event.token.kind() == Kind::Bell;
+        if self.events.iter().any(ends) {
+            self.arm_bell_again();
+        }
         Ok(())
     }
 

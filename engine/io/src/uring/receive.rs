@@ -70,11 +70,11 @@ impl UringDriver {
         match event.token.kind() {
             Kind::Accept => return self.on_accept(event),
             Kind::Writable => return self.on_writable_event(socket, &event),
-            Kind::Bell if !event.has_more() => self.arm_bell(),
             Kind::Alarm => self.alarm.rang(),
             Kind::AlarmMoved => self.alarm.not_moved(),
-            // What was to be cancelled has completed by itself, and says so.
-            Kind::Cancel | Kind::Bell => {}
+            // The wait has ended, which was all; or what was to be cancelled has completed by
+            // itself, and says so.
+            Kind::Bell | Kind::Cancel => {}
             Kind::Readable => unreachable!("they are not given to this"),
         }
         None

@@ -196,6 +196,32 @@ pub(crate) fn pause_stops_receiving_and_resume_goes_on<R: Rig>(rig: R) {
     stand.finish();
 }
 
+pub(crate) fn many_that_were_paused_all_go_on<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(30);
+    stand.settle();
+    for word in [&b"one"[..], b"two", b"three"] {
+        for &(socket, _) in &opened {
+            stand.pause(socket);
+        }
+        for &(_, remote) in &opened {
+            stand.remotes[remote].send(word);
+        }
+        stand.settle();
+        for &(socket, _) in &opened {
+            stand.resume(socket);
+        }
+        for &(_, remote) in &opened {
+            stand.remotes[remote].send(b".");
+        }
+        stand.until("all came", |s| {
+            let mut logs = opened.iter().map(|(socket, _)| &s.logs[socket]);
+            logs.all(|log| log.bytes.ends_with(&[word, b"."].concat()))
+        });
+    }
+    stand.finish();
+}
+
 /// They are in the kernel's hands, and no edge will tell of them again.
 pub(crate) fn bytes_that_came_before_the_pause_come_after_the_resume<R: Rig>(rig: R) {
     let mut stand = Stand::new(rig);

@@ -74,6 +74,7 @@ laws! {
         a_peer_that_does_not_read_delays_a_batch_and_loses_nothing,
         a_batch_of_many_pieces_outlives_a_peer_that_does_not_read,
         pause_stops_receiving_and_resume_goes_on,
+        many_that_were_paused_all_go_on,
         bytes_that_came_before_the_pause_come_after_the_resume,
         a_peer_of_a_paused_socket_feels_a_closed_window,
         receive_into_fills_behind_what_the_buffer_holds,
