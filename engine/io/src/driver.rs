@@ -226,6 +226,22 @@ pub enum Completion<'a> {
     },
 }
 
+impl Completion<'_> {
+    /// Whose completion it is.
+    pub(crate) fn socket(&self) -> Option<Socket> {
+        match self {
+            Self::Accepted { .. } | Self::Refused { .. } => None,
+            Self::Connected { socket }
+            | Self::Received { socket, .. }
+            | Self::Filled { socket, .. }
+            | Self::Ended { socket }
+            | Self::Sent { socket }
+            | Self::Gone { socket, .. }
+            | Self::Closed { socket } => Some(*socket),
+        }
+    }
+}
+
 /// An accepted peer that has no number yet. Dropping it closes the connection.
 #[derive(Debug)]
 pub struct Peer {

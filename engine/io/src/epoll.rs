@@ -213,7 +213,7 @@ impl EpollDriver {
     }
 
     fn connect(&mut self, socket: Socket, to: SocketAddr, from: Option<SocketAddr>) {
-        match link::connect(to, from) {
+        match crate::stream::connect(to, from) {
             Ok(fd) => self.arm(socket, fd, Flags::CONNECTING),
             Err(error) => {
                 let index = socket.0 as usize;
@@ -247,7 +247,7 @@ impl EpollDriver {
         *entry = Entry::default();
         entry.flags = again;
         self.known
-            .retain(|completion| link::socket_of(completion) != Some(socket));
+            .retain(|completion| completion.socket() != Some(socket));
     }
 
     /// Whatever is not a send.
@@ -279,16 +279,6 @@ impl EpollDriver {
             Op::Close { socket, reset } => self.close(socket, reset),
         }
         Submitted::Done
-    }
-}
-
-#[inline]
-fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            outcome => return outcome,
-        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod host;
 pub mod listener;
 pub mod parcel;
 pub mod sim;
+mod stream;
 pub mod uring;
 pub mod waker;
 pub mod zlib;

@@ -266,7 +266,7 @@ impl UringDriver {
     }
 
     fn connect(&mut self, socket: Socket, to: SocketAddr, from: Option<SocketAddr>) {
-        match link::connect(to, from) {
+        match crate::stream::connect(to, from) {
             Ok(fd) => {
                 self.make_room(socket).fill(fd, Flags::CONNECTING);
                 self.arm_writable(socket);
@@ -307,7 +307,7 @@ impl UringDriver {
         entry.extra = None;
         // What is known of this peer is of use to nobody.
         self.known
-            .retain(|completion| link::socket_of(completion) != Some(socket));
+            .retain(|completion| completion.socket() != Some(socket));
         for (kind, flag) in [
             (Kind::Readable, Flags::READABLE),
             (Kind::Writable, Flags::WRITABLE),
@@ -374,16 +374,6 @@ impl UringDriver {
             Op::Close { socket, reset } => return self.close(socket, reset),
         }
         Submitted::Done
-    }
-}
-
-#[inline]
-fn retry<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            outcome => return outcome,
-        }
     }
 }
 

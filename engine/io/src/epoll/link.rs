@@ -1,15 +1,11 @@
 //! What the epoll driver keeps of one socket.
 
-use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{Shutdown, sockopt};
-use socket2::{Domain, Protocol, Type};
 
-use super::send::Unsent;
-use crate::driver::{Completion, Socket};
+use crate::stream::Unsent;
 
 /// Yes or no, eight times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,35 +130,5 @@ impl Entry {
             Ok(Ok(())) => None,
             Ok(Err(error)) | Err(error) => Some(error),
         }
-    }
-}
-
-/// A socket that is connecting.
-pub(super) fn connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<OwnedFd> {
-    let domain = Domain::for_address(to);
-    let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    if let Some(from) = from {
-        // With port 0, one source address has 28,232 ports for all targets together; a
-        // client that wants more takes more addresses.
-        socket.bind(&from.into())?;
-    }
-    match socket.connect(&to.into()) {
-        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-        _ => Ok(socket.into()),
-    }
-}
-
-/// Whose completion it is.
-pub(super) fn socket_of(completion: &Completion<'_>) -> Option<Socket> {
-    match completion {
-        Completion::Accepted { .. } | Completion::Refused { .. } => None,
-        Completion::Connected { socket }
-        | Completion::Received { socket, .. }
-        | Completion::Filled { socket, .. }
-        | Completion::Ended { socket }
-        | Completion::Sent { socket }
-        | Completion::Gone { socket, .. }
-        | Completion::Closed { socket } => Some(*socket),
     }
 }

@@ -1,69 +1,11 @@
 //! Sending with epoll: at once, in one call, and the rest when there is room.
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
-use std::os::fd::OwnedFd;
-
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
+use super::EpollDriver;
 use super::link::Flags;
-use super::{EpollDriver, retry};
-use crate::Parcel;
 use crate::driver::{Completion, Piece, Socket, Submitted};
-
-/// How many pieces one system call takes; the kernel's own limit is 1,024 (`UIO_MAXIOV`).
-const SLICES_MAX: usize = 64;
-
-/// The rest of a batch: parcels, and how much of the first has been sent.
-#[derive(Debug, Default)]
-pub(super) struct Unsent {
-    parcels: VecDeque<Parcel>,
-    /// Invariant: less than the length of the first parcel, or 0.
-    sent: usize,
-}
-
-impl Unsent {
-    pub(super) fn is_empty(&self) -> bool {
-        self.parcels.is_empty()
-    }
-
-    /// Keeps what is left of these pieces after `skip` bytes.
-    fn keep(&mut self, pieces: &[Piece<'_>], skip: usize) {
-        let mut skip = skip;
-        for piece in pieces {
-            let size = piece.bytes().len();
-            if skip >= size {
-                skip -= size;
-                continue;
-            }
-            match piece {
-                Piece::Lent(bytes) => self.parcels.push_back(Parcel::copy_of(&bytes[skip..])),
-                Piece::Shared(parcel) => {
-                    debug_assert!(
-                        skip == 0 || self.parcels.is_empty(),
-                        "only the first is cut"
-                    );
-                    if self.parcels.is_empty() {
-                        self.sent = skip;
-                    }
-                    self.parcels.push_back((*parcel).clone());
-                }
-            }
-            skip = 0;
-        }
-    }
-
-    fn advance(&mut self, size: usize) {
-        self.sent += size;
-        while let Some(first) = self.parcels.front()
-            && self.sent >= first.len()
-        {
-            self.sent -= first.len();
-            self.parcels.pop_front();
-        }
-    }
-}
+use crate::stream::{SLICES_MAX, send_bytes, send_some};
 
 impl EpollDriver {
     #[inline]
@@ -149,31 +91,10 @@ impl EpollDriver {
         }
         let fd = entry.fd.as_ref()?;
         let extra = entry.extra.as_mut()?;
-        while !extra.unsent.is_empty() {
-            let unsent = &mut extra.unsent;
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut size = 0;
-            let mut count = 0;
-            for parcel in unsent.parcels.iter().take(SLICES_MAX) {
-                let bytes = if count == 0 {
-                    &parcel[unsent.sent..]
-                } else {
-                    &parcel[..]
-                };
-                slices[count] = IoSlice::new(bytes);
-                size += bytes.len();
-                count += 1;
-            }
-            match send_slices(fd, &slices[..count]) {
-                Ok(sent) => {
-                    unsent.advance(sent);
-                    if sent < size {
-                        return None;
-                    }
-                }
-                Err(Errno::AGAIN) => return None,
-                Err(error) => return self.gone(socket, error),
-            }
+        match extra.unsent.send(fd) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => return self.gone(socket, error),
         }
         if extra.direct.is_none() {
             entry.extra = None;
@@ -183,25 +104,4 @@ impl EpollDriver {
         }
         Some(Completion::Sent { socket })
     }
-}
-
-#[inline]
-fn send_bytes(fd: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    retry(|| send(fd, bytes, SendFlags::NOSIGNAL))
-}
-
-fn send_some(fd: &OwnedFd, pieces: &[Piece<'_>]) -> Result<usize, Errno> {
-    if let [piece] = pieces {
-        return send_bytes(fd, piece.bytes());
-    }
-    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    for (slice, piece) in slices.iter_mut().zip(pieces) {
-        *slice = IoSlice::new(piece.bytes());
-    }
-    send_slices(fd, &slices[..pieces.len()])
-}
-
-fn send_slices(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> Result<usize, Errno> {
-    let mut control = SendAncillaryBuffer::default();
-    retry(|| sendmsg(fd, slices, &mut control, SendFlags::NOSIGNAL))
 }

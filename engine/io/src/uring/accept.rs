@@ -8,8 +8,9 @@ use rustix::net::{Shutdown, SocketFlags, accept_with, getpeername, shutdown};
 
 use super::ring::Event;
 use super::token::{Kind, Token};
-use super::{ACCEPTS_MAX, UringDriver, retry};
+use super::{ACCEPTS_MAX, UringDriver};
 use crate::driver::{Completion, Handle, Peer};
+use crate::stream::retry;
 
 const ACCEPT: Token = Token::own(Kind::Accept);
 

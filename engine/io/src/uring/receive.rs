@@ -1,17 +1,14 @@
 //! Receiving with io_uring: whom the kernel names, once in a turn.
 
-use std::os::fd::OwnedFd;
-
-use rustix::buffer::spare_capacity;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 
 use super::link::Flags;
 use super::ring::Event;
 use super::token::Kind;
-use super::{ENDING, Step, UringDriver, retry};
+use super::{ENDING, Step, UringDriver};
 use crate::driver::{Completion, Socket};
+use crate::stream::{receive, receive_behind};
 
 impl UringDriver {
     #[inline]
@@ -197,21 +194,4 @@ impl UringDriver {
             self.again.push_back(socket);
         }
     }
-}
-
-#[inline]
-fn receive(fd: &OwnedFd, scratch: &mut [u8]) -> Result<usize, Errno> {
-    retry(|| recv(fd, &mut *scratch, RecvFlags::empty()).map(|(n, _)| n))
-}
-
-fn receive_behind(fd: &OwnedFd, buffer: &mut Vec<u8>, size: usize) -> Result<usize, Errno> {
-    // The spare capacity may be larger than what was asked for.
-    if buffer.capacity() - buffer.len() == size {
-        return retry(|| recv(fd, spare_capacity(buffer), RecvFlags::empty()).map(|(n, _)| n));
-    }
-    let before = buffer.len();
-    buffer.resize(before + size, 0);
-    let outcome = retry(|| recv(fd, &mut buffer[before..], RecvFlags::empty()).map(|(n, _)| n));
-    buffer.truncate(before + outcome.unwrap_or(0));
-    outcome
 }
