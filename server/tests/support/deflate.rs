@@ -27,12 +27,13 @@ impl std::fmt::Debug for Contexts {
 }
 
 impl Contexts {
-    /// Windows of 32 KiB that have seen nothing.
+    /// Windows that have seen nothing: of 32 KiB to receive with, and of 4 KiB to send with, which
+    /// is the smallest that the server binds a client to.
     pub(crate) fn new() -> Self {
         let deflate = Deflate::new_with_config(DeflateConfig {
             level: 9,
             method: Method::Deflated,
-            window_bits: -15,
+            window_bits: -12,
             mem_level: 8,
             strategy: Strategy::Default,
         });
