@@ -320,10 +320,6 @@ impl Turn {
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        if self.runs.is_empty() && self.post.is_empty() {
-            debug_assert!(!self.has_pending(), "it has just been sent");
-            return;
-        }
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);

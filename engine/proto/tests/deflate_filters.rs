@@ -88,33 +88,11 @@ proptest! {
         let messages: Vec<&[u8]> = messages.iter().map(Vec::as_slice).collect();
         deflates::bytes_are_inflated_or_refused(&messages, kind, takeover, size_max);
     }
+}
 
-    #[test]
-    fn changed_messages_are_inflated_or_refused(
-        payloads in payloads(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-        cut in any::<prop::sample::Index>(),
-        takeover: bool,
-    ) {
-        let (mut deflater, mut inflater) = (Rust::deflater(6, 15, 8), Inflater::new());
-        let mut compressed = Vec::new();
-        for payload in payloads {
-            let mut out = Vec::new();
-            deflater.deflate(&payload, takeover, &mut compressed);
-            for (index, byte) in &changes {
-                let index = index.index(compressed.len());
-                compressed[index] = *byte;
-            }
-            compressed.truncate(cut.index(compressed.len()) + 1);
-            let size_max = payload.len() + 100;
-            let refused = inflater.inflate(KIND, &compressed, takeover, size_max, &mut out).is_err();
-            prop_assert!(out.capacity() <= size_max + 1);
-            if refused {
-                deflater.forget();
-            }
-        }
-        deflates::assert_works(&mut inflater);
-    }
+#[test]
+fn changed_messages_are_inflated_or_refused() {
+    codecs::series::changed_messages_are_inflated_or_refused::<Rust>();
 }
 
 #[test]
