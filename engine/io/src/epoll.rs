@@ -33,12 +33,11 @@ use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Timeout, Waker}
 
 mod accept;
 mod alarm;
-mod link;
 mod receive;
 mod send;
 
+use crate::link::{Entry, Flags};
 use alarm::Alarm;
-use link::{Entry, Flags};
 
 /// One scratch for each driver, so that a quiet connection holds no buffer.
 pub const SCRATCH_SIZE: usize = 64 * 1024;
@@ -178,14 +177,10 @@ impl EpollDriver {
         if index >= self.entries.len() {
             self.entries.resize_with(index + 1, Entry::default);
         }
-        assert!(!self.entries[index].is_open(), "socket {index} is in use");
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let data = EventData::new_u64(u64::from(socket.0));
         let added = epoll::add(&self.epoll, &fd, data, interest);
-        // `again` may still hold the number, from whoever had it before.
-        let mut flags = flags;
-        flags.insert(self.entries[index].flags & Flags::AGAIN);
-        self.entries[index] = Entry::new(fd, flags);
+        self.entries[index].fill(fd, flags);
         if let Err(error) = added {
             // ENOSPC: fs.epoll.max_user_watches. The peer cannot be served.
             self.lose(socket, error);
@@ -201,7 +196,7 @@ impl EpollDriver {
 
     fn gone(&mut self, socket: Socket, error: Errno) -> Option<Completion<'static>> {
         let entry = self.entry(socket);
-        if entry.flags.contains(Flags::GONE) {
+        if entry.flags.has(Flags::GONE) {
             return None;
         }
         entry.flags.insert(Flags::GONE);
@@ -242,10 +237,7 @@ impl EpollDriver {
         }
         // `again` may still hold it; the next one then gets a receive too many, which finds
         // nothing.
-        let entry = self.entry(socket);
-        let again = entry.flags & Flags::AGAIN;
-        *entry = Entry::default();
-        entry.flags = again;
+        self.entry(socket).clear();
         self.known
             .retain(|completion| completion.socket() != Some(socket));
     }

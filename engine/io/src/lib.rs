@@ -8,6 +8,7 @@ pub mod driver;
 pub mod epoll;
 pub mod files;
 pub mod host;
+mod link;
 pub mod listener;
 pub mod parcel;
 pub mod sim;

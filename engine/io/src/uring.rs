@@ -47,14 +47,13 @@ use crate::{Completion, Doorbell, Driver, Listener, Op, Socket, Submitted, Timeo
 
 mod accept;
 mod alarm;
-mod link;
 mod receive;
 mod ring;
 mod send;
 mod token;
 
+use crate::link::{Entry, Flags};
 use alarm::Alarm;
-use link::{Entry, Flags};
 use ring::{Event, Ring, Wait};
 use token::{Kind, Token};
 

@@ -3,9 +3,9 @@
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
-use super::link::Flags;
 use super::{ENDING, EpollDriver, Step, TOKEN_ALARM, TOKEN_LISTENER, TOKEN_WAKER};
 use crate::driver::{Completion, Socket};
+use crate::link::{Entry, Flags};
 use crate::stream::{receive, receive_behind};
 
 impl EpollDriver {
@@ -26,7 +26,7 @@ impl EpollDriver {
                 }
                 token => {
                     let socket = Socket(u32::try_from(token).expect("sockets have 32 bits"));
-                    if let Some(fd) = self.entries[socket.0 as usize].plain()
+                    if let Some(fd) = self.entries[socket.0 as usize].plain(Flags::empty())
                         && flags.contains(EventFlags::IN)
                         && !flags.intersects(ENDING)
                     {
@@ -45,7 +45,7 @@ impl EpollDriver {
                         }
                         continue;
                     }
-                    if flags.contains(EventFlags::OUT) && self.entry(socket).awaits_room() {
+                    if flags.contains(EventFlags::OUT) && awaits_room(self.entry(socket)) {
                         // The rest of the event is looked at in the next step.
                         self.events[self.event_index].flags = flags - EventFlags::OUT;
                         if let Some(completion) = self.on_writable(socket) {
@@ -59,7 +59,7 @@ impl EpollDriver {
                         entry.flags.insert(Flags::ENDING);
                     }
                     // It has its turn below or in the next turn, and gets no two in one.
-                    if entry.flags.contains(Flags::AGAIN) && entry.flags.may_receive() {
+                    if entry.flags.has(Flags::AGAIN) && entry.flags.may_receive() {
                         continue;
                     }
                     if !flags.is_empty()
@@ -87,10 +87,10 @@ impl EpollDriver {
     fn on_readable(&mut self, socket: Socket, event: EventFlags) -> Option<Step> {
         let entry = self.entries.get_mut(socket.0 as usize)?;
         if !entry.flags.may_receive() {
-            if entry.flags.contains(Flags::CONNECTING) {
+            if entry.flags.has(Flags::CONNECTING) {
                 return self.on_connect_failed(socket, event).map(Step::Other);
             }
-            if entry.flags.contains(Flags::PAUSED) {
+            if entry.flags.has(Flags::PAUSED) {
                 entry.flags.insert(Flags::UNREAD);
                 if event.contains(EventFlags::ERR) {
                     return self.on_error(socket).map(Step::Other);
@@ -133,7 +133,7 @@ impl EpollDriver {
             }
             Ok(size) => {
                 // The end of the stream is already known, but comes after these bytes.
-                if full || self.entry(socket).flags.contains(Flags::ENDING) {
+                if full || self.entry(socket).flags.has(Flags::ENDING) {
                     self.receive_again(socket);
                 }
                 Some(Step::Received(socket, size))
@@ -172,7 +172,7 @@ impl EpollDriver {
     pub(super) fn resume(&mut self, socket: Socket) {
         let entry = self.entry(socket);
         entry.flags.remove(Flags::PAUSED);
-        if entry.flags.contains(Flags::UNREAD) {
+        if entry.flags.has(Flags::UNREAD) {
             entry.flags.remove(Flags::UNREAD);
             self.receive_again(socket);
         }
@@ -180,9 +180,14 @@ impl EpollDriver {
 
     pub(super) fn receive_again(&mut self, socket: Socket) {
         let entry = self.entry(socket);
-        if !entry.flags.contains(Flags::AGAIN) {
+        if !entry.flags.has(Flags::AGAIN) {
             entry.flags.insert(Flags::AGAIN);
             self.again.push_back(socket);
         }
     }
+}
+
+/// Does an event for writing mean anything?
+fn awaits_room(entry: &Entry) -> bool {
+    entry.flags.has(Flags::CONNECTING) || entry.has_batch()
 }

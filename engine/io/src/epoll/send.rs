@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 
 use super::EpollDriver;
-use super::link::Flags;
 use crate::driver::{Completion, Piece, Socket, Submitted};
+use crate::link::Flags;
 use crate::stream::{SLICES_MAX, send_bytes, send_some};
 
 impl EpollDriver {
@@ -12,7 +12,7 @@ impl EpollDriver {
     pub(super) fn send(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
         // One piece that the kernel takes at once, to a peer with nothing under way.
         if let [piece] = pieces
-            && let Some(fd) = self.entries[socket.0 as usize].plain()
+            && let Some(fd) = self.entries[socket.0 as usize].plain(Flags::empty())
         {
             let bytes = piece.bytes();
             let outcome = send_bytes(fd, bytes);
@@ -31,11 +31,7 @@ impl EpollDriver {
             entry.extra.as_ref().is_none_or(|e| e.unsent.is_empty()),
             "a batch is under way"
         );
-        let Some(fd) = entry
-            .fd
-            .as_ref()
-            .filter(|_| !entry.flags.contains(Flags::GONE))
-        else {
+        let Some(fd) = entry.fd.as_ref().filter(|_| !entry.flags.has(Flags::GONE)) else {
             // That it is gone has been said, or will be.
             return Submitted::Pending;
         };
@@ -79,10 +75,10 @@ impl EpollDriver {
     /// There is room again, or the connect has ended.
     pub(super) fn on_writable(&mut self, socket: Socket) -> Option<Completion<'static>> {
         let entry = &mut self.entries[socket.0 as usize];
-        if entry.flags.contains(Flags::GONE) {
+        if entry.flags.has(Flags::GONE) {
             return None;
         }
-        if entry.flags.contains(Flags::CONNECTING) {
+        if entry.flags.has(Flags::CONNECTING) {
             if let Some(error) = entry.socket_error() {
                 return self.gone(socket, error);
             }
@@ -99,7 +95,7 @@ impl EpollDriver {
         if extra.direct.is_none() {
             entry.extra = None;
         }
-        if entry.flags.contains(Flags::SHUT) {
+        if entry.flags.has(Flags::SHUT) {
             entry.shutdown();
         }
         Some(Completion::Sent { socket })

@@ -3,11 +3,11 @@
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::link::Flags;
 use super::ring::Event;
 use super::token::Kind;
 use super::{ENDING, Step, UringDriver};
 use crate::driver::{Completion, Socket};
+use crate::link::Flags;
 use crate::stream::{receive, receive_behind};
 
 impl UringDriver {
@@ -24,7 +24,7 @@ impl UringDriver {
                     && event.mask() == PollFlags::IN
                     && event.has_more()
                     && entry.turn != self.turn
-                    && let Some(fd) = entry.plain()
+                    && let Some(fd) = entry.plain(Flags::READABLE)
                 {
                     let received = receive(fd, &mut self.scratch);
                     entry.turn = self.turn;

@@ -3,9 +3,9 @@
 use rustix::io::Errno;
 
 use super::UringDriver;
-use super::link::Flags;
 use super::ring::Event;
 use crate::driver::{Completion, Piece, Socket, Submitted};
+use crate::link::Flags;
 use crate::stream::{SLICES_MAX, send_bytes, send_some};
 
 impl UringDriver {
@@ -13,7 +13,7 @@ impl UringDriver {
     pub(super) fn send(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
         // One piece that the kernel takes at once, to a peer with nothing under way.
         if let [piece] = pieces
-            && let Some(fd) = self.entries[socket.0 as usize].plain()
+            && let Some(fd) = self.entries[socket.0 as usize].plain(Flags::READABLE)
         {
             let bytes = piece.bytes();
             let outcome = send_bytes(fd, bytes);
