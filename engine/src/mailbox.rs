@@ -165,11 +165,13 @@ impl<N> Mailbox<N> {
         self.receiver.is_empty()
     }
 
-    /// Says that the owner is awake: nobody needs to ring.
-    pub(crate) fn wake_up(&self) {
-        self.bell.disarm();
+    /// Says that the owner is awake: nobody needs to ring. `true`: mail has come since
+    /// [`Self::fall_asleep`].
+    pub(crate) fn wake_up(&self) -> bool {
+        self.bell.disarm()
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }
@@ -208,6 +210,8 @@ impl<N> Address<N> {
 #[derive(Debug)]
 pub(crate) struct Post<N> {
     targets: Vec<Target<N>>,
+    /// Invariant: how many letters wait in the backlogs of all targets.
+    backlog_count: usize,
     /// Being filled in this turn.
     bag: Bag,
     /// Bags that have been sent, to be used again when all receivers have dropped them.
@@ -238,6 +242,7 @@ impl<N> Post<N> {
             .collect();
         Self {
             targets,
+            backlog_count: 0,
             bag: Bag::default(),
             used: VecDeque::new(),
             bytes_max,
@@ -254,6 +259,9 @@ impl<N> Post<N> {
 
     /// May another publication be taken? Not while too much waits for a full mailbox.
     pub(crate) fn is_open(&self) -> bool {
+        if self.backlog_count == 0 {
+            return self.bag.byte_count <= self.bytes_max;
+        }
         let waiting = self.targets.iter().map(|target| target.backlog_bytes).max();
         waiting.unwrap_or(0) + self.bag.byte_count <= self.bytes_max
     }
@@ -265,9 +273,16 @@ impl<N> Post<N> {
         waiting.max().unwrap_or(0)
     }
 
+    /// Does the count of what waits for a full mailbox hold?
+    #[cfg(test)]
+    pub(crate) fn is_counted(&self) -> bool {
+        let waiting = self.targets.iter().map(|target| target.backlog.len());
+        waiting.sum::<usize>() == self.backlog_count
+    }
+
     /// Does mail wait for room in a mailbox?
     pub(crate) fn has_backlog(&self) -> bool {
-        self.targets.iter().any(|target| !target.backlog.is_empty())
+        self.backlog_count > 0
     }
 
     pub(crate) fn publish(&mut self, topic: &str, frame: Frame<'_>) {
@@ -277,17 +292,27 @@ impl<N> Post<N> {
     /// Sends a note to another shard. It is never refused: a note says what happened to a
     /// connection, so there are no more of them than that.
     pub(crate) fn tell(&mut self, shard: usize, note: N) {
-        self.targets[shard].send(Letter::Note(note), 0);
+        self.backlog_count += self.targets[shard].send(Letter::Note(note), 0);
     }
 
     /// Sends what was published in this turn. Returns how many letters that were.
+    #[inline]
     pub(crate) fn dispatch(&mut self) -> u64 {
-        for target in &mut self.targets {
-            target.retry();
+        if self.has_backlog() {
+            self.retry();
         }
         if self.bag.items.is_empty() {
             return 0;
         }
+        self.send_bag()
+    }
+
+    fn retry(&mut self) {
+        let targets = self.targets.iter_mut();
+        self.backlog_count -= targets.map(Target::retry).sum::<usize>();
+    }
+
+    fn send_bag(&mut self) -> u64 {
         let byte_count = self.bag.byte_count;
         let bag = self.seal();
         let mut sent = 0;
@@ -296,7 +321,7 @@ impl<N> Post<N> {
             .iter_mut()
             .filter(|target| target.address.is_some())
         {
-            target.send(Letter::Bag(Arc::clone(&bag)), byte_count);
+            self.backlog_count += target.send(Letter::Bag(Arc::clone(&bag)), byte_count);
             sent += 1;
         }
         let kept = !bag.has_parcels && bag.bytes.capacity() <= BAG_SIZE_MAX;
@@ -325,8 +350,11 @@ impl<N> Post<N> {
 }
 
 impl<N> Target<N> {
-    fn send(&mut self, letter: Letter<N>, byte_count: usize) {
-        let Some(address) = &self.address else { return };
+    /// Returns by how many letters the backlog has grown.
+    fn send(&mut self, letter: Letter<N>, byte_count: usize) -> usize {
+        let Some(address) = &self.address else {
+            return 0;
+        };
         let in_order = self.backlog.is_empty();
         #[cfg(test)]
         let in_order = in_order || crate::planted::Bug::OvertakingLetter.is_planted();
@@ -340,11 +368,17 @@ impl<N> Target<N> {
         if let Some(letter) = refused {
             self.backlog.push_back(letter);
             self.backlog_bytes += byte_count;
+            return 1;
         }
+        0
     }
 
-    fn retry(&mut self) {
-        let Some(address) = &self.address else { return };
+    /// Returns by how many letters the backlog has shrunk.
+    fn retry(&mut self) -> usize {
+        let Some(address) = &self.address else {
+            return 0;
+        };
+        let before = self.backlog.len();
         while let Some(letter) = self.backlog.pop_front() {
             let byte_count = match &letter {
                 Letter::Bag(bag) => bag.byte_count,
@@ -352,10 +386,11 @@ impl<N> Target<N> {
             };
             if let Err(letter) = address.try_send(letter) {
                 self.backlog.push_front(letter);
-                return;
+                break;
             }
             self.backlog_bytes -= byte_count;
         }
+        before - self.backlog.len()
     }
 }
 
@@ -394,7 +429,10 @@ mod tests {
         address.try_send(Letter::Note(2)).unwrap();
         address.try_send(Letter::Note(3)).unwrap();
         assert_eq!(rings.load(Ordering::SeqCst), 1);
-        mailbox.wake_up();
+        assert!(mailbox.wake_up(), "it has been rung");
+        while mailbox.take().is_some() {}
+        assert!(mailbox.fall_asleep());
+        assert!(!mailbox.wake_up(), "nobody has rung");
         address.try_send(Letter::Note(4)).unwrap();
         assert_eq!(rings.load(Ordering::SeqCst), 1);
     }
@@ -461,12 +499,15 @@ mod tests {
         });
         let mut next = 0;
         while next < count {
-            if mailbox.fall_asleep() {
+            let slept = mailbox.fall_asleep();
+            if slept {
                 receiver
                     .recv_timeout(Duration::from_secs(20))
                     .expect("a wake-up was lost");
             }
-            mailbox.wake_up();
+            if !mailbox.wake_up() && slept {
+                continue;
+            }
             while let Some(letter) = mailbox.take() {
                 assert!(matches!(letter, Letter::Note(number) if number == next));
                 next += 1;

@@ -41,6 +41,8 @@ pub(crate) struct Shard<D, H: Handler> {
     pub(crate) handler: H,
     pub(crate) core: Core<H>,
     mailbox: Mailbox<H::Note>,
+    /// There was mail before the wait, or it came during it, and it has not all been taken.
+    has_mail: bool,
     /// When to try accepting again, if the kernel could not.
     listen_at: Option<Instant>,
     /// When to look for unused compression contexts, if there are any.
@@ -88,6 +90,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             handler,
             core,
             mailbox,
+            has_mail: false,
             listen_at: None,
             sweep_at,
             drain: None,
@@ -117,15 +120,18 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     /// How long nothing needs to be done. From here to [`Self::wake_up`], mail rings the bell.
-    fn fall_asleep(&self) -> Timeout {
-        let timeout = self.timeout();
-        let may_sleep = timeout != Timeout::Now && self.mailbox.fall_asleep();
-        if may_sleep { timeout } else { Timeout::Now }
+    fn fall_asleep(&mut self) -> Timeout {
+        self.has_mail = !self.mailbox.fall_asleep();
+        if self.has_mail {
+            Timeout::Now
+        } else {
+            self.timeout()
+        }
     }
 
     /// The turn, from the end of the wait. `false`: it was the last.
     fn wake_up(&mut self) -> bool {
-        self.mailbox.wake_up();
+        self.has_mail |= self.mailbox.wake_up();
         self.core.now = self.driver.now();
         self.receive();
         self.deliver();
@@ -142,7 +148,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             .drain
             .as_ref()
             .is_some_and(|d| d.told < core.connections.capacity());
-        if core.has_work() || !core.operations.is_empty() || telling || !self.mailbox.is_empty() {
+        if core.has_work() || !core.operations.is_empty() || telling {
             return Timeout::Now;
         }
         // Notes that cannot do anything until another shard has room wait for that.
@@ -152,17 +158,15 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
         let drain = self.drain.as_ref().map(|drain| drain.until);
         let sweep = (!core.with_contexts.is_empty()).then_some(self.sweep_at);
-        [
-            backlog,
-            self.listen_at,
-            sweep,
-            drain,
-            core.timers.next_due(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .map_or(Timeout::Never, Timeout::At)
+        let mut next = core.timers.next_due();
+        for other in [backlog, self.listen_at, sweep, drain] {
+            if let Some(at) = other
+                && next.is_none_or(|next| at < next)
+            {
+                next = other;
+            }
+        }
+        next.map_or(Timeout::Never, Timeout::At)
     }
 
     fn is_over(&self) -> bool {

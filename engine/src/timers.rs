@@ -37,6 +37,10 @@ pub(crate) struct Timers {
     /// When `now` will have passed. Nothing comes up before.
     now_ends: Instant,
     buckets: Vec<Vec<Entry>>,
+    /// When the next bucket comes up.
+    ///
+    /// Invariant: the end of the first tick from `now` on whose bucket is occupied.
+    next_due: Option<Instant>,
     /// A bit for each bucket that holds something.
     occupied: [u64; BUCKET_COUNT / WORD_BITS],
 }
@@ -47,6 +51,7 @@ impl Timers {
             start,
             now: 1,
             now_ends: start + TICK,
+            next_due: None,
             buckets: (0..BUCKET_COUNT).map(|_| Vec::new()).collect(),
             occupied: [0; BUCKET_COUNT / WORD_BITS],
         }
@@ -72,6 +77,10 @@ impl Timers {
         let bucket = tick as usize % BUCKET_COUNT;
         self.buckets[bucket].push(entry);
         self.occupied[bucket / WORD_BITS] |= 1 << (bucket % WORD_BITS);
+        let due = self.end_of(tick);
+        if self.next_due.is_none_or(|next| due < next) {
+            self.next_due = Some(due);
+        }
         tick
     }
 
@@ -92,6 +101,8 @@ impl Timers {
                 self.move_on(next + 1);
                 let bucket = next as usize % BUCKET_COUNT;
                 self.occupied[bucket / WORD_BITS] &= !(1 << (bucket % WORD_BITS));
+                // A bucket is taken once its tick has passed.
+                self.next_due = self.next_occupied().map(|tick| self.end_of(tick));
                 Some((next, std::mem::take(&mut self.buckets[bucket])))
             }
             Some(_) | None => {
@@ -112,8 +123,13 @@ impl Timers {
 
     /// When the next bucket comes up; `None` when the wheel is empty.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        // A bucket is taken once its tick has passed.
-        self.next_occupied().map(|tick| self.end_of(tick))
+        self.next_due
+    }
+
+    /// Does the invariant of `next_due` hold?
+    #[cfg(test)]
+    pub(crate) fn is_next_due_right(&self) -> bool {
+        self.next_due == self.next_occupied().map(|tick| self.end_of(tick))
     }
 
     /// The first tick from `self.now` on whose bucket holds something.

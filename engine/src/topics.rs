@@ -135,7 +135,14 @@ impl Topics {
     }
 
     /// Forgets the topics that nobody hears any more.
+    #[inline]
     pub(crate) fn sweep(&mut self) {
+        if !self.emptied.is_empty() {
+            self.sweep_emptied();
+        }
+    }
+
+    fn sweep_emptied(&mut self) {
         while let Some(index) = self.emptied.pop() {
             let topic = &mut self.topics[index as usize];
             topic.emptied = false;

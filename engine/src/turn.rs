@@ -85,6 +85,10 @@ pub(crate) struct Turn {
     claimed: usize,
     /// Publications, encoded.
     pub(crate) post: Vec<u8>,
+    /// Not only replies: the lists and `post` have been used in this turn.
+    ///
+    /// Invariant: while this is not set, they are empty.
+    used: bool,
     runs: Vec<Run>,
     links: Vec<Link>,
     pendings: Vec<Pending>,
@@ -104,6 +108,7 @@ impl Default for Turn {
             replied: NONE,
             claimed: 0,
             post: Vec::new(),
+            used: false,
             runs: Vec::new(),
             links: Vec::new(),
             pendings: Vec::new(),
@@ -154,6 +159,7 @@ impl Turn {
 
     /// A new run.
     pub(crate) fn add_run(&mut self, bytes: Bytes, message_count: u32) -> RunIndex {
+        self.used = true;
         self.runs.push(Run {
             bytes,
             kept: None,
@@ -318,8 +324,16 @@ impl Turn {
         self.claimed = 0;
     }
 
-    /// Forgets everything.
+    /// Forgets everything but what has been forgotten when it was sent.
+    #[inline]
     pub(crate) fn clear(&mut self) {
+        if self.used {
+            self.clear_all();
+        }
+    }
+
+    fn clear_all(&mut self) {
+        self.used = false;
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);

@@ -8,11 +8,13 @@
 //!  fence                           fence
 //!  asleep? ─ yes: take the flag,   mail? ─ yes: do not sleep
 //!            and ring              sleep … until the bell or the deadline
+//!                                  asleep? ─ no: somebody rang, so there is mail
 //!                                  asleep = false
 //! ```
 //!
 //! Either the sender sees the flag or the owner sees the letter; both fences together forbid
-//! that neither does. The code below is what runs, and also what loom tries every order of
+//! that neither does. So the owner looks into the mailbox only if it saw mail before the sleep
+//! or the flag was taken during it; a letter that came otherwise is seen before the next. The code below is what runs, and also what loom tries every order of
 //! (see `loom_model.rs`).
 
 use tidegate_io::Waker;
@@ -43,9 +45,13 @@ impl Doorbell {
         fence_of(Side::Owner);
     }
 
-    /// Says that the owner is awake: nobody needs to ring.
-    pub(super) fn disarm(&self) {
+    /// Says that the owner is awake: nobody needs to ring. `true`: somebody has rung since
+    /// [`Self::arm`].
+    pub(super) fn disarm(&self) -> bool {
+        // Whoever rings between these two lines wakes the owner from its next sleep.
+        let rung = !self.asleep.load(Ordering::Relaxed);
         self.asleep.store(false, Ordering::Relaxed);
+        rung
     }
 
     /// Wakes the owner if it sleeps. A letter has been put in before this.

@@ -217,13 +217,16 @@ fn falls_asleep(mailbox: &Mailbox<usize>) -> bool {
 fn read(mailbox: &Mailbox<usize>, bell: &Bell, senders: usize, letters: usize) {
     let mut next = vec![0; senders];
     while next.iter().sum::<usize>() < senders * letters {
-        if falls_asleep(mailbox) {
+        let slept = falls_asleep(mailbox);
+        if slept {
             bell.wait();
         } else {
             // There is mail, perhaps not yet to be had.
             loom::thread::yield_now();
         }
-        mailbox.wake_up();
+        if !mailbox.wake_up() && slept {
+            continue;
+        }
         while let Some(letter) = mailbox.take() {
             let Letter::Note(number) = letter else {
                 panic!("only notes are sent")

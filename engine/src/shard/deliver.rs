@@ -25,9 +25,19 @@ const EARLY_SIZE_MIN: u32 = 128 * 1024;
 
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn deliver(&mut self) {
-        self.take_mail();
-        self.take_notes();
+        if self.has_mail {
+            self.take_mail();
+        }
+        if !self.core.notes.is_empty() {
+            self.take_notes();
+        }
         self.core.counted.mail_sent += self.core.post.dispatch();
+        if !self.core.touched.is_empty() {
+            self.deliver_publications();
+        }
+    }
+
+    fn deliver_publications(&mut self) {
         let touched = std::mem::take(&mut self.core.touched);
         for &topic in &touched {
             let first = self.core.turn.run_count();
@@ -47,6 +57,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 break;
             }
             let Some(letter) = self.mailbox.take() else {
+                self.has_mail = false;
                 break;
             };
             match letter {

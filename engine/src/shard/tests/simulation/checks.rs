@@ -74,6 +74,11 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
         core.publications.is_empty(),
         "the turn left publications behind"
     );
+    hold!(core.post.is_counted(), "letters that wait are not counted");
+    hold!(
+        core.timers.is_next_due_right(),
+        "the next deadline is not the next"
+    );
     let mail = core.post.backlog_bytes();
     let mail_max = core.limits.mail_bytes_max + core.limits.message_size_max + SLACK;
     hold!(

@@ -141,7 +141,7 @@ impl Play {
             &budget,
             || Hall::new(Rc::clone(&ledger)),
         );
-        let lane = |shard: Shard<SimDriver, Hall>| {
+        let lane = |mut shard: Shard<SimDriver, Hall>| {
             let timeout = shard.fall_asleep();
             Some(Lane { shard, timeout })
         };
