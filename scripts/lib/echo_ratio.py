@@ -5,7 +5,6 @@ Each is pinned to core 0, the client to core 1. A ratio is formed within each ro
 """
 
 import argparse
-import statistics
 
 import measure
 
@@ -22,11 +21,6 @@ def cpu(make, connections, pipeline, chosen):
     if not report["ok"]:
         raise SystemExit(f"{server.name}: {report['errors']} {report['connection_losses']}")
     return report["cpu_us_per_message"], report
-
-
-def spread(numbers, digits):
-    middle = statistics.median(numbers)
-    return f"{middle:.{digits}f} ({min(numbers):.{digits}f}–{max(numbers):.{digits}f})"
 
 
 def main():
@@ -47,7 +41,7 @@ def main():
                 figure, report = cpu(make, connections, pipeline, chosen)
                 figures.append(figure)
         ratios = [one / other for one, other in zip(ours, bare)]
-        print(f"| {name} | {spread(ours, 3)} | {spread(bare, 3)} | {spread(ratios, 3)} |", flush=True)
+        print(f"| {name} | {measure.spread(ours, 3)} | {measure.spread(bare, 3)} | {measure.spread(ratios, 3)} |", flush=True)
     print()
     print(
         f"Median (least–most) of {chosen.rounds} rounds of {chosen.duration}, {chosen.size} bytes; "

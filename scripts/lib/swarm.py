@@ -1,0 +1,78 @@
+"""Kills a swarm of clients at once (SIGKILL), and measures how long others wait meanwhile.
+
+Some clients echo at a steady rate all the time. In one half of the rounds a swarm that idles
+beside them is killed; in the other half nothing happens, which is what to compare with.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import measure
+
+
+def wait_for(what, server, holds):
+    deadline = time.monotonic() + 60
+    while not holds(server.connections()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what}: {server.connections()} connections")
+        time.sleep(0.05)
+
+
+def run(chosen, kill):
+    """The longest echo in µs, the 99.9th percentile, and how long the server took to be rid of all."""
+    with measure.tidegate(*chosen.option) as server:
+        swarm = measure.start_bench(server, "idle", "-c", chosen.swarm, "-d", "120s", "--sources", 4)
+        wait_for("the swarm did not open", server, lambda count: count >= chosen.swarm)
+        echoes = measure.start_bench(
+            server, "echo", "-c", chosen.clients, "-s", 20, "-r", chosen.rate, "-d", "4s", "--abort",
+            # The kernel closes the sockets of the dead on the core that they died on, and lets
+            # nobody else run there meanwhile.
+            core=0,
+        )
+        wait_for("the others did not open", server, lambda count: count >= chosen.swarm + chosen.clients)
+        time.sleep(1.0)
+        started = time.monotonic()
+        digested = 0.0
+        if kill:
+            swarm.kill()
+            wait_for("the swarm is not gone", server, lambda count: count <= chosen.clients)
+            digested = time.monotonic() - started
+        report = json.loads(echoes.communicate(timeout=60)[0])
+        swarm.kill()
+        swarm.wait()
+    if not report["ok"] or report["errors"]["lost"]:
+        raise SystemExit(f"echoes were lost: {report['errors']}")
+    latency = report["latency_us"]
+    return latency["max"], latency["p99.9"], digested, report
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/swarm", description=__doc__)
+    parser.add_argument("--swarm", type=int, default=18_000, help="clients killed [%(default)s]")
+    parser.add_argument("--clients", type=int, default=50, help="that echo [%(default)s]")
+    parser.add_argument("--rate", type=int, default=2_000, help="echoes per second [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
+    parser.add_argument("--option", action="append", default=[], help="for the server, such as --option=--io=uring")
+    chosen = parser.parse_args()
+
+    print("| | longest echo, ms | p99.9, ms | until all were gone, s |")
+    print("|---|---|---|---|")
+    rounds = {True: [], False: []}
+    for _ in range(chosen.rounds):
+        for kill in (False, True):
+            rounds[kill].append(run(chosen, kill))
+    for kill, name in ((False, "nobody is killed"), (True, f"{chosen.swarm:,} are killed")):
+        longest, high, digested, reports = zip(*rounds[kill])
+        cells = [
+            measure.spread([us / 1_000 for us in longest], 1),
+            measure.spread([us / 1_000 for us in high], 1),
+            measure.spread(digested, 2) if kill else "",
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+    rate = statistics.median(report["messages_per_second"] for report in reports)
+    print(f"\nMedian (least–most) of {chosen.rounds} rounds; {rate:.0f} echoes per second of {chosen.clients} clients; {measure.where(reports[0])}.")
+
+
+main()
