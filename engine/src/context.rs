@@ -166,7 +166,7 @@ impl<H: Handler> ShardContext<'_, H> {
     /// A shard for each topic: the same one, whichever shard asks.
     #[must_use]
     pub fn home_of(&self, topic: &str) -> usize {
-        crate::engine::home_of(topic, self.count())
+        crate::handle::home_of(topic, self.count())
     }
 
     /// When this turn began to receive, by the monotonic clock.

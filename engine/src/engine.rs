@@ -1,4 +1,4 @@
-//! Starts the shards, and speaks to them from other threads.
+//! Starts the shards, and waits for their end.
 
 use std::fmt;
 use std::io;
@@ -6,24 +6,20 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore};
 use tidegate_io::uring::UringDriver;
 use tidegate_io::{Doorbell, Driver, Reservation, files};
-use tidegate_proto::Message;
 
 use crate::compression::{Budget, Compressor};
 use crate::counters::Shared;
+use crate::handle::{Door, Handle, LETTER_TIMEOUT};
 use crate::id::SHARD_COUNT_MAX;
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::shard::{Parts, Shard};
-use crate::{Busy, Descriptors, Handler, Io, Settings, Snapshot};
-
-/// A shard that is alive takes a letter within this; it is never waited for by a shard.
-const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::{Descriptors, Handler, Io, Settings};
 
 /// A running server.
 pub struct Engine {
@@ -77,40 +73,6 @@ pub struct ShardFailure {
     pub index: usize,
     /// Why.
     pub reason: String,
-}
-
-/// How many hear a topic, over all shards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicCount {
-    /// The topic.
-    pub name: String,
-    /// Connections that hear it.
-    pub subscribers: usize,
-}
-
-/// Speaks to a running server from any thread.
-#[derive(Clone)]
-pub struct Handle {
-    doors: Arc<[Box<dyn Door>]>,
-    counters: Arc<[Arc<Shared>]>,
-    budget: Arc<Budget>,
-}
-
-/// A shard's address, whatever its handlers tell each other.
-trait Door: Send + Sync {
-    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy>;
-    fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool;
-    fn drain(&self, within: Duration);
-    fn stop(&self);
-}
-
-/// The same shard for the same topic, whoever asks.
-pub(crate) fn home_of(topic: &str, shard_count: usize) -> usize {
-    // FNV-1a: any fixed hash will do, since nothing is looked up by it.
-    let hash = topic.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    usize::try_from(hash % shard_count as u64).unwrap_or(0)
 }
 
 impl Engine {
@@ -384,100 +346,6 @@ fn first_error(threads: Vec<JoinHandle<io::Result<()>>>) -> io::Error {
     errors
         .next()
         .unwrap_or_else(|| io::Error::other("a shard ended while it was starting"))
-}
-
-impl<N: Send> Door for Address<N> {
-    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
-        let kind = message.kind();
-        let payload = message.as_bytes().to_vec();
-        self.try_send(Letter::Publish {
-            topic: topic.into(),
-            kind,
-            payload,
-        })
-        .map_err(|_| Busy)
-    }
-
-    fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool {
-        self.send(Letter::Topics(answer), LETTER_TIMEOUT)
-    }
-
-    fn drain(&self, within: Duration) {
-        self.send(Letter::Drain(within), LETTER_TIMEOUT);
-    }
-
-    fn stop(&self) {
-        self.send(Letter::Stop, LETTER_TIMEOUT);
-    }
-}
-
-impl Handle {
-    /// Says a message to all who have subscribed to the topic. Messages that one thread
-    /// publishes to one topic arrive in order.
-    ///
-    /// # Errors
-    /// [`Busy`] when the shard that is to publish it has a full mailbox; nobody hears it.
-    pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
-        self.doors[home_of(topic, self.doors.len())].publish(topic, message)
-    }
-
-    /// What each shard has counted, as it showed at the end of its last turn.
-    #[must_use]
-    pub fn counters(&self) -> Vec<Snapshot> {
-        self.counters.iter().map(|shared| shared.load()).collect()
-    }
-
-    /// How much of the memory for compression contexts is taken, in bytes; 0 unless the
-    /// takeover tier was chosen.
-    #[must_use]
-    pub fn compression_bytes_used(&self) -> usize {
-        self.budget.bytes_used()
-    }
-
-    /// All topics that somebody hears, sorted by name. A shard that does not answer within
-    /// `timeout` is left out.
-    #[must_use]
-    pub fn topics(&self, timeout: Duration) -> Vec<TopicCount> {
-        let (answer, answers) = bounded(self.doors.len());
-        let asked = self
-            .doors
-            .iter()
-            .filter(|door| door.ask_topics(answer.clone()))
-            .count();
-        drop(answer);
-        let mut counts = std::collections::BTreeMap::new();
-        for _ in 0..asked {
-            let Ok(list) = answers.recv_timeout(timeout) else {
-                break;
-            };
-            for (name, subscribers) in list {
-                *counts.entry(name).or_insert(0) += subscribers;
-            }
-        }
-        counts
-            .into_iter()
-            .map(|(name, subscribers)| TopicCount { name, subscribers })
-            .collect()
-    }
-
-    /// Accepts no more, closes every WebSocket with 1001, and ends when all have answered or
-    /// `within` has passed.
-    pub fn drain(&self, within: Duration) {
-        self.doors.iter().for_each(|door| door.drain(within));
-    }
-
-    /// Ends without waiting for anybody.
-    pub fn stop(&self) {
-        self.doors.iter().for_each(|door| door.stop());
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("shards", &self.doors.len())
-            .finish_non_exhaustive()
-    }
 }
 
 impl fmt::Debug for Engine {

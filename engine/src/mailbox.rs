@@ -11,22 +11,23 @@ use std::time::Duration;
 use crossbeam_channel::Sender as Answer;
 #[cfg(not(all(test, loom)))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use tidegate_io::{Parcel, Waker};
+use tidegate_io::Waker;
 use tidegate_proto::MessageKind;
 
+use crate::MemoryUse;
+
+mod bag;
 mod doorbell;
 #[cfg(all(test, loom))]
 mod loom_model;
 
+pub(crate) use bag::{Bag, Frame};
 use doorbell::Doorbell;
 #[cfg(all(test, loom))]
 use loom_model::queue::{Receiver, Sender, TrySendError, bounded};
 
 /// How many bags are kept to be used again.
 const BAGS_MAX: usize = 16;
-
-/// A bag that has grown beyond this is not kept.
-const BAG_SIZE_MAX: usize = 256 * 1024;
 
 /// What arrives in a mailbox.
 #[derive(Debug)]
@@ -43,83 +44,12 @@ pub(crate) enum Letter<N> {
     },
     /// From another thread: which topics are there, and how many hear them?
     Topics(Answer<Vec<(String, usize)>>),
+    /// From another thread: what does your memory go to?
+    Memory(Answer<Vec<MemoryUse>>),
     /// Close every connection politely within this time, then end.
     Drain(Duration),
     /// End now.
     Stop,
-}
-
-/// The publications of one turn, encoded.
-#[derive(Debug, Default)]
-pub(crate) struct Bag {
-    /// Names and small frames.
-    bytes: Vec<u8>,
-    items: Vec<Item>,
-    /// Holds a parcel, which must not be kept alive by an unused bag.
-    has_parcels: bool,
-    byte_count: usize,
-}
-
-#[derive(Debug)]
-struct Item {
-    /// Where the name starts, and where it ends and the frame, if it is small, starts.
-    start: usize,
-    middle: usize,
-    end: usize,
-    parcel: Option<Parcel>,
-}
-
-/// A frame in a bag.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Frame<'a> {
-    Small(&'a [u8]),
-    Large(&'a Parcel),
-}
-
-impl Bag {
-    pub(crate) fn push(&mut self, topic: &str, frame: Frame<'_>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(topic.as_bytes());
-        let middle = self.bytes.len();
-        let parcel = match frame {
-            Frame::Small(bytes) => {
-                self.bytes.extend_from_slice(bytes);
-                None
-            }
-            Frame::Large(parcel) => {
-                self.has_parcels = true;
-                self.byte_count += parcel.len();
-                Some(parcel.clone())
-            }
-        };
-        let end = self.bytes.len();
-        self.byte_count += end - start;
-        self.items.push(Item {
-            start,
-            middle,
-            end,
-            parcel,
-        });
-    }
-
-    /// The publications in the order in which they were made.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Frame<'_>)> {
-        self.items.iter().map(|item| {
-            let name = std::str::from_utf8(&self.bytes[item.start..item.middle]);
-            let frame = match &item.parcel {
-                Some(parcel) => Frame::Large(parcel),
-                None => Frame::Small(&self.bytes[item.middle..item.end]),
-            };
-            (name.expect("it was put in as a str"), frame)
-        })
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.items.clear();
-        self.has_parcels = false;
-        self.byte_count = 0;
-    }
 }
 
 /// The owner's end.
@@ -260,10 +190,10 @@ impl<N> Post<N> {
     /// May another publication be taken? Not while too much waits for a full mailbox.
     pub(crate) fn is_open(&self) -> bool {
         if self.backlog_count == 0 {
-            return self.bag.byte_count <= self.bytes_max;
+            return self.bag.byte_count() <= self.bytes_max;
         }
         let waiting = self.targets.iter().map(|target| target.backlog_bytes).max();
-        waiting.unwrap_or(0) + self.bag.byte_count <= self.bytes_max
+        waiting.unwrap_or(0) + self.bag.byte_count() <= self.bytes_max
     }
 
     /// How many bytes of publications wait for the mailbox that has the least room.
@@ -301,7 +231,7 @@ impl<N> Post<N> {
         if self.has_backlog() {
             self.retry();
         }
-        if self.bag.items.is_empty() {
+        if self.bag.is_empty() {
             return 0;
         }
         self.send_bag()
@@ -313,7 +243,7 @@ impl<N> Post<N> {
     }
 
     fn send_bag(&mut self) -> u64 {
-        let byte_count = self.bag.byte_count;
+        let byte_count = self.bag.byte_count();
         let bag = self.seal();
         let mut sent = 0;
         for target in self
@@ -324,8 +254,7 @@ impl<N> Post<N> {
             self.backlog_count += target.send(Letter::Bag(Arc::clone(&bag)), byte_count);
             sent += 1;
         }
-        let kept = !bag.has_parcels && bag.bytes.capacity() <= BAG_SIZE_MAX;
-        if kept && self.used.len() < BAGS_MAX {
+        if bag.is_reusable() && self.used.len() < BAGS_MAX {
             self.used.push_back(bag);
         }
         sent
@@ -381,7 +310,7 @@ impl<N> Target<N> {
         let before = self.backlog.len();
         while let Some(letter) = self.backlog.pop_front() {
             let byte_count = match &letter {
-                Letter::Bag(bag) => bag.byte_count,
+                Letter::Bag(bag) => bag.byte_count(),
                 _ => 0,
             };
             if let Err(letter) = address.try_send(letter) {

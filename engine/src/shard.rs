@@ -23,6 +23,7 @@ use crate::counters::Shared;
 use crate::mailbox::{Letter, Mailbox, Post};
 #[cfg(test)]
 use crate::planted::Bug;
+use crate::survey::Survey;
 use crate::{Context, End, EndReason, Handler, Limits};
 
 mod deliver;
@@ -48,6 +49,8 @@ pub(crate) struct Shard<D, H: Handler> {
     /// When to look for unused compression contexts, if there are any.
     sweep_at: Instant,
     drain: Option<Drain>,
+    /// What is being added up for whoever asked.
+    pub(crate) surveys: Vec<Survey>,
     stopped: bool,
 }
 
@@ -94,6 +97,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             listen_at: None,
             sweep_at,
             drain: None,
+            surveys: Vec::new(),
             stopped: false,
         };
         let _ = shard.driver.submit(Op::Listen);
@@ -148,7 +152,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             .drain
             .as_ref()
             .is_some_and(|d| d.told < core.connections.capacity());
-        if core.has_work() || !core.operations.is_empty() || telling {
+        let chores = telling || !self.surveys.is_empty();
+        if core.has_work() || !core.operations.is_empty() || chores {
             return Timeout::Now;
         }
         // Notes that cannot do anything until another shard has room wait for that.

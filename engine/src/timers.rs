@@ -121,6 +121,17 @@ impl Timers {
         self.start + TICK * tick
     }
 
+    /// How many entries stand in the wheel.
+    pub(crate) fn entry_count(&self) -> usize {
+        self.buckets.iter().map(Vec::len).sum()
+    }
+
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        let entries: usize = self.buckets.iter().map(Vec::capacity).sum();
+        entries * size_of::<Entry>() + self.buckets.capacity() * size_of::<Vec<Entry>>()
+    }
+
     /// When the next bucket comes up; `None` when the wheel is empty.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.next_due

@@ -73,6 +73,28 @@ impl Topics {
         self.topics.len()
     }
 
+    /// How many slots [`Self::memory_of`] knows.
+    pub(crate) fn slot_count(&self) -> usize {
+        self.topics.capacity()
+    }
+
+    /// Bytes that one topic holds apart from the table; 0 for a free slot.
+    pub(crate) fn memory_of(&self, slot: usize) -> usize {
+        self.topics.get(slot).map_or(0, |topic| {
+            let name = if topic.name.is_heap_allocated() {
+                topic.name.capacity()
+            } else {
+                0
+            };
+            name + topic.subscribers.capacity() * size_of::<Subscriber>()
+        })
+    }
+
+    /// Bytes of the tables.
+    pub(crate) fn memory(&self) -> usize {
+        self.topics.capacity() * size_of::<Option<Topic>>() + self.by_name.allocation_size()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Topic> {
         self.topics
             .iter()

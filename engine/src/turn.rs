@@ -303,6 +303,15 @@ impl Turn {
         }
     }
 
+    /// Bytes held.
+    pub(crate) fn memory(&self) -> usize {
+        self.wire.capacity()
+            + self.post.capacity()
+            + self.runs.capacity() * size_of::<Run>()
+            + self.links.capacity() * size_of::<Link>()
+            + self.pendings.capacity() * size_of::<Pending>()
+    }
+
     /// Forgets the pending replies, all of which have been sent; publications stay.
     ///
     /// Only before the first delivery of the turn: no run of publications exists then.

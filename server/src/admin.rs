@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tidegate_engine::{Busy, Handle, Message, ShardInfo, Snapshot};
 
+use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
 use crate::phase::{Phase, PhaseCell};
@@ -79,6 +80,7 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(show_metrics))
         .route("/topics", get(topics))
         .route("/shards", get(shards))
+        .route("/debug/memory", get(show_memory))
         .route("/publish/{topic}", post(publish).layer(body_limit))
         .fallback(async || text(StatusCode::NOT_FOUND, "There is nothing under this path."))
         .method_not_allowed_fallback(async || {
@@ -209,6 +211,19 @@ impl Shard {
             accept_failures: counted.accept_failures,
             turns: counted.turns,
         }
+    }
+}
+
+async fn show_memory(State(service): State<Arc<Service>>) -> Response {
+    // As with the topics.
+    let handle = service.admin.handle.clone();
+    let asked = tokio::task::spawn_blocking(move || memory::read(&handle)).await;
+    match asked {
+        Ok(memory) => json(&memory),
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The shards could not be asked.",
+        ),
     }
 }
 

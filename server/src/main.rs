@@ -3,6 +3,7 @@
 mod admin;
 mod census;
 mod endpoints;
+mod memory;
 mod metrics;
 mod names;
 mod options;

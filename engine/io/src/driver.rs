@@ -47,6 +47,10 @@ pub trait Driver {
     /// The monotonic clock: the system's, or the simulation's.
     fn now(&self) -> Instant;
 
+    /// How many bytes of user memory it holds in its tables and buffers. What is under way, to
+    /// be sent or being received into a caller's buffer, is not in it.
+    fn memory(&self) -> usize;
+
     /// A handle by which any thread can end a `wait` of this driver.
     fn waker(&self) -> Waker;
 }

@@ -330,6 +330,14 @@ impl Driver for EpollDriver {
         Instant::now()
     }
 
+    fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.scratch.len()
+            + self.events.capacity() * size_of::<epoll::Event>()
+            + self.again.capacity() * size_of::<Socket>()
+            + self.known.capacity() * size_of::<Completion<'static>>()
+    }
+
     fn waker(&self) -> Waker {
         Waker::new(self.bell.clone())
     }

@@ -428,6 +428,15 @@ impl Driver for UringDriver {
         Instant::now()
     }
 
+    fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>()
+            + self.scratch.len()
+            + self.ring.memory()
+            + self.events.capacity() * size_of::<Event>()
+            + self.again.capacity() * size_of::<Socket>()
+            + self.known.capacity() * size_of::<Completion<'static>>()
+    }
+
     fn waker(&self) -> Waker {
         Waker::new(self.bell.clone())
     }

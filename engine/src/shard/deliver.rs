@@ -7,6 +7,7 @@ use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
 use crate::compression::Compressor;
 use crate::core::Core;
 use crate::outbox::COPIED_SIZE_MAX;
+use crate::survey::Survey;
 use crate::turn::{Bytes, RunIndex, Turn};
 use crate::{EndReason, ShardContext};
 
@@ -82,6 +83,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     // Whoever asked may have gone.
                     let _ = answer.try_send(list);
                 }
+                Letter::Memory(answer) => self.surveys.push(Survey::new(answer)),
                 Letter::Drain(within) => self.start_drain(within),
                 Letter::Stop => self.stopped = true,
             }

@@ -45,6 +45,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         }
         self.sweep_contexts();
         self.go_on_draining();
+        if !self.surveys.is_empty() {
+            self.go_on_surveying();
+        }
         self.run_operations();
     }
 

@@ -143,6 +143,10 @@ impl Driver for SimDriver {
         self.world.now()
     }
 
+    fn memory(&self) -> usize {
+        self.scratch.capacity()
+    }
+
     fn waker(&self) -> Waker {
         Waker::new(self.world.network().doors[self.index].bell.clone())
     }

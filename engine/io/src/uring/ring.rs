@@ -85,6 +85,17 @@ impl Event {
 }
 
 impl Ring {
+    /// Bytes of the rings, which the kernel has allocated, and of what waits for room in them.
+    pub(super) fn memory(&self) -> usize {
+        let parameters = self.ring.params();
+        let submissions = usize::try_from(parameters.sq_entries()).unwrap_or(0);
+        let completions = usize::try_from(parameters.cq_entries()).unwrap_or(0);
+        // Beside the requests there is an array of their indices.
+        submissions * (size_of::<squeue::Entry>() + size_of::<u32>())
+            + completions * size_of::<cqueue::Entry>()
+            + self.waiting.capacity() * size_of::<squeue::Entry>()
+    }
+
     pub(super) fn new(setup: Setup) -> io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_cqsize(setup.completions).setup_clamp();
