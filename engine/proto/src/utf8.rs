@@ -67,6 +67,12 @@ impl Utf8 {
         }
     }
 
+    /// Whether the text so far ends within a character.
+    #[inline]
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.carry_size > 0
+    }
+
     /// Ends the text.
     ///
     /// # Errors
