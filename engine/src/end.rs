@@ -63,6 +63,14 @@ impl EndReason {
         Self::Stopped,
     ];
 
+    /// Whether the peer broke the protocol.
+    pub(crate) const fn is_violation(self) -> bool {
+        matches!(
+            self,
+            Self::ProtocolError | Self::InvalidUtf8 | Self::InvalidDeflate | Self::TooBig
+        )
+    }
+
     /// A short name for metrics and logs, such as `closed_by_peer`.
     #[must_use]
     pub fn name(self) -> &'static str {

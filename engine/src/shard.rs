@@ -236,10 +236,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let Some(open) = self.core.connection(slot).open() else {
             return;
         };
-        // A reason of ours goes before what the peer answered to it.
-        let reason = match (open.closing, reason) {
-            (Some(ours), EndReason::ClosedByPeer | EndReason::Ended) => ours,
-            _ => reason,
+        // A reason of ours goes before what the peer answered to it, be it a violation, whose code is not sent.
+        let (reason, code) = match (open.closing, reason) {
+            (Some(ours), EndReason::ClosedByPeer | EndReason::Ended) => (ours, code),
+            (Some(ours), reason) if reason.is_violation() => (ours, None),
+            _ => (reason, code),
         };
         open.closing = Some(reason);
         self.handler.on_close(

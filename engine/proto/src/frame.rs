@@ -1,6 +1,6 @@
 //! Frames on the wire (RFC 6455, 5.2): headers read and written, nothing about their order.
 
-use crate::mask::mask;
+use crate::mask::append_masked;
 use crate::message::{Message, MessageKind};
 use crate::violation::Violation;
 
@@ -348,10 +348,11 @@ pub(crate) fn encode_payload(
 fn encode_frame(header: &Header, payload: &[u8], wire: &mut Vec<u8>) {
     wire.reserve(HEADER_SIZE_MAX + payload.len());
     header.encode(wire);
-    let start = wire.len();
-    wire.extend_from_slice(payload);
-    if let Some(key) = header.mask {
-        mask(&mut wire[start..], key, 0);
+    match header.mask {
+        Some(key) => {
+            append_masked(payload, key, 0, wire);
+        }
+        None => wire.extend_from_slice(payload),
     }
 }
 

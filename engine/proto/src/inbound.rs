@@ -11,6 +11,7 @@ use crate::mask::mask;
 use crate::message::{Message, MessageKind};
 use crate::partial::{Assembly, CutHead, Frame};
 use crate::session::{Role, Session, State, append_control};
+use crate::utf8::VECTORS_SIZE_MIN;
 use crate::violation::Violation;
 
 /// What became of a frame with the bytes at hand.
@@ -469,13 +470,10 @@ fn lend_message(kind: MessageKind, payload: &[u8]) -> Result<Message<'_>, Violat
 #[inline]
 fn read_text(bytes: &[u8]) -> Option<&str> {
     // What is too short for vectors goes byte by byte, unless it is ASCII: eight bytes a step.
-    if bytes.len() < SHORT_SIZE
+    if bytes.len() < VECTORS_SIZE_MIN
         && let Ok(text) = AsciiStr::from_ascii(bytes)
     {
         return Some(text.as_str());
     }
     simdutf8::basic::from_utf8(bytes).ok()
 }
-
-/// From this size on, in bytes, simdutf8 takes its vectors.
-const SHORT_SIZE: usize = 64;

@@ -1,10 +1,11 @@
 //! What is unfinished: a cut header, a cut control frame, a message being put together.
 
 use std::mem;
+use std::ops::Range;
 
 use crate::event::{DeflatedMessage, Event, OwnedMessage, ReceivedMessage};
 use crate::frame::{CONTROL_SIZE_MAX, HEADER_SIZE_MAX, Header, Opcode};
-use crate::mask::mask;
+use crate::mask::{append_masked, mask, unmask_is_ascii};
 use crate::message::MessageKind;
 use crate::utf8::Utf8;
 use crate::violation::Violation;
@@ -19,6 +20,10 @@ const ROOM_SIZE_MIN: usize = GROWTH_SIZE / 4;
 
 /// For how many more fragments like the one that has arrived there is room, up to [`GROWTH_SIZE`].
 const FRAGMENTS_AHEAD: usize = 63;
+
+/// How many bytes are unmasked and then validated before the next are, while they lie in the nearest cache: half of
+/// the usual one.
+const BLOCK_SIZE: usize = 16 * 1024;
 
 /// The memory of a session that is in the middle of something. A quiet session has none.
 #[derive(Debug, Default)]
@@ -134,6 +139,27 @@ impl Frame {
         self.skip(payload.len());
     }
 
+    /// Takes the next payload bytes, unmasks them and tells whether they are known to be ASCII.
+    #[inline]
+    pub(crate) fn unmask_is_ascii(&mut self, payload: &mut [u8]) -> bool {
+        let arrived = self.arrived;
+        self.skip(payload.len());
+        self.key
+            .is_some_and(|key| unmask_is_ascii(payload, key, arrived))
+    }
+
+    /// Takes the next payload bytes, appends them unmasked and tells whether they are known to be ASCII.
+    #[inline]
+    pub(crate) fn append_is_ascii(&mut self, payload: &[u8], message: &mut Vec<u8>) -> bool {
+        let arrived = self.arrived;
+        self.skip(payload.len());
+        if let Some(key) = self.key {
+            return append_masked(payload, key, arrived, message);
+        }
+        message.extend_from_slice(payload);
+        false
+    }
+
     /// Takes the next payload bytes without a look at them.
     #[inline]
     pub(crate) fn skip(&mut self, size: usize) {
@@ -174,22 +200,33 @@ impl Assembly {
         size_max: usize,
     ) -> Result<(), Violation> {
         self.grow(frame, chunk.len(), size_max);
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(chunk);
-        self.accept(frame, start)
+        for block in chunk.chunks(BLOCK_SIZE) {
+            let start = self.bytes.len();
+            let is_ascii = frame.append_is_ascii(block, &mut self.bytes);
+            self.validate(start..start + block.len(), is_ascii)?;
+        }
+        Ok(())
     }
 
     /// Unmasks and validates what lies in the buffer from `start` on.
-    pub(crate) fn accept(&mut self, frame: &mut Frame, start: usize) -> Result<(), Violation> {
-        frame.unmask(&mut self.bytes[start..]);
-        match self.kind {
-            _ if self.deflated => Ok(()),
-            MessageKind::Binary => Ok(()),
-            MessageKind::Text => {
-                let valid = self.utf8.push(&self.bytes[start..]);
-                valid.map_err(|_| Violation::TextInvalid)
-            }
+    pub(crate) fn accept(&mut self, frame: &mut Frame, mut start: usize) -> Result<(), Violation> {
+        while start < self.bytes.len() {
+            let end = self.bytes.len().min(start + BLOCK_SIZE);
+            let is_ascii = frame.unmask_is_ascii(&mut self.bytes[start..end]);
+            self.validate(start..end, is_ascii)?;
+            start = end;
         }
+        Ok(())
+    }
+
+    /// Looks at the next bytes of a text, unless they are known to be ASCII and finish no character.
+    fn validate(&mut self, next: Range<usize>, is_ascii: bool) -> Result<(), Violation> {
+        let is_text = self.kind == MessageKind::Text && !self.deflated;
+        if !is_text || is_ascii && !self.utf8.is_cut() {
+            return Ok(());
+        }
+        let valid = self.utf8.push(&self.bytes[next]);
+        valid.map_err(|_| Violation::TextInvalid)
     }
 
     /// Ends the message.

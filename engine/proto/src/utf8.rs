@@ -2,6 +2,9 @@
 
 use simdutf8::basic;
 
+/// From this size on, in bytes, simdutf8 takes its vectors.
+pub(crate) const VECTORS_SIZE_MIN: usize = 64;
+
 /// The bytes are not UTF-8, whatever may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("invalid utf-8")]
@@ -51,6 +54,10 @@ impl Utf8 {
         } else {
             self.finish_character(bytes)?
         };
+        // What is too short for the vectors would go byte by byte.
+        if bytes.len() < VECTORS_SIZE_MIN && bytes.is_ascii() {
+            return Ok(());
+        }
         let cut_size = cut_size(bytes);
         let (whole, cut) = bytes.split_at(bytes.len() - usize::from(cut_size));
         basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
@@ -65,6 +72,12 @@ impl Utf8 {
             }
             _ => Err(InvalidUtf8),
         }
+    }
+
+    /// Whether the text so far ends within a character.
+    #[inline]
+    pub(crate) const fn is_cut(&self) -> bool {
+        self.carry_size > 0
     }
 
     /// Ends the text.

@@ -115,6 +115,18 @@ fn another_status_is_told_to_the_caller() {
     }
 }
 
+// RFC 7231, 6.2: HTTP/1.0 has no 1xx, so such a server has not understood what it was asked.
+#[test]
+fn the_response_is_of_http_1_1() {
+    let bytes = head("HTTP/1.0 101 Switching Protocols", &GOOD_RESPONSE);
+    let expected = (101, "the response is older than HTTP/1.1");
+    assert_eq!(reason(&bytes), expected);
+    // What else it says is told as it is.
+    let bytes = head("HTTP/1.0 503 No", &GOOD_RESPONSE);
+    let expected = (503, "the server did not switch protocols");
+    assert_eq!(reason(&bytes), expected);
+}
+
 // RFC 6455, 4.1: "If the response lacks an |Upgrade| header field or the |Upgrade| header field contains
 // a value that is not an ASCII case-insensitive match for the value "websocket", the client MUST _Fail the
 // WebSocket Connection_."

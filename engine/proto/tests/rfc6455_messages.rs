@@ -266,3 +266,56 @@ fn a_client_half_validates_as_well() {
         Violation::MessageTooBig,
     );
 }
+
+#[test]
+fn a_character_may_be_cut_wherever_a_large_message_is_taken_apart() {
+    // Larger than what is unmasked and validated at a time, in one frame and in two, of which the chunk cuts one.
+    const SIZE: usize = 70_000;
+    let whole = |at: usize| {
+        [
+            &[b'x'; SIZE][..at],
+            "\u{1f30a}".as_bytes(),
+            &[b'y'; SIZE][at..],
+        ]
+        .concat()
+    };
+    for at in [
+        1, 16_381, 16_382, 16_383, 16_384, 32_766, 49_151, 65_535, SIZE,
+    ] {
+        let good = whole(at);
+        for cut in [1, at, at + 1, at + 3, good.len() - 1] {
+            let mut bad = good.clone();
+            bad.remove(at + 3);
+            for (payload, valid) in [(&good, true), (&bad, false)] {
+                let (first, last) = payload.split_at(cut.min(payload.len()));
+                let frames = [masked(TEXT, first), masked(FIN, last)].concat();
+                let (start, rest) = frames.split_at(cut);
+                let (seen, _) = converse(server(100_000), &[start, rest]);
+                let expected = if valid {
+                    text(std::str::from_utf8(payload).unwrap())
+                } else {
+                    Seen::Violation(Violation::TextInvalid)
+                };
+                assert_eq!(seen, [expected], "at {at} cut {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ascii_within_a_character_is_found_whatever_it_is_cut_by() {
+    let (start, end) = "\u{1f30a}".as_bytes().split_at(3);
+    let fragments = [masked(TEXT, start), masked(0, b"x"), masked(FIN, end)].concat();
+    // As much as is unmasked and validated at a time, between the two parts of the character.
+    let block = 16 * 1024;
+    let (before, between) = (vec![b'x'; block - 3], vec![b'y'; block]);
+    let large = [&before, start, &between, end].concat();
+    let large = masked(FIN | TEXT, &large);
+    for bytes in [fragments, large] {
+        for cut in [0, bytes.len() - 1] {
+            let (first, last) = bytes.split_at(cut);
+            let (seen, _) = converse(server(100_000), &[first, last]);
+            assert_eq!(seen, [Seen::Violation(Violation::TextInvalid)], "{cut}");
+        }
+    }
+}

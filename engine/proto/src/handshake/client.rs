@@ -107,6 +107,11 @@ impl ClientKey {
                     return Err(malformed("a line does not end in CR LF"));
                 }
                 let status = parsed.code.unwrap_or_default();
+                // RFC 7231, 6.2: HTTP/1.0 has no 1xx; nor has it connections that change their protocol.
+                if status == 101 && parsed.version != Some(1) {
+                    let reason = "the response is older than HTTP/1.1";
+                    return Err(ClientRefusal::new(status, reason));
+                }
                 let head = Head::new(window, parsed.headers);
                 Ok(Some((self.check_response(status, &head)?, size)))
             }

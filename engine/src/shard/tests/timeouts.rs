@@ -49,6 +49,26 @@ fn a_message_held_open_is_ended_with_1008() {
 }
 
 #[test]
+fn a_violation_after_our_close_does_not_change_why_it_ended() {
+    let mut stand = stand(1);
+    let mut peers = stand.connect_open(2, "/echo");
+    for peer in &mut peers {
+        peer.polite = false;
+        peer.client.send(&[0x01, 0x81, 0, 0, 0, 0, b'a']);
+    }
+    // Of one only the opcode is wrong, the other masks nothing.
+    stand.until(&mut peers, "both are told", |_, peers| {
+        peers.iter().all(|peer| peer.close_code.is_some())
+    });
+    peers[0].client.send(&[0x83, 0x80, 0, 0, 0, 0]);
+    peers[1].client.send(&[0x81, 0x00]);
+    stand.until(&mut peers, "they are gone", |stand, _| {
+        stand.connections() == 0
+    });
+    assert_eq!(stand.ends(), [EndReason::MessageTimeout; 2]);
+}
+
+#[test]
 fn a_message_that_ends_in_time_is_not_ended() {
     let mut stand = stand(1);
     let mut peers = stand.connect_open(1, "/echo");
