@@ -93,7 +93,7 @@ pub struct Common {
     pub require: Vec<Requirement>,
     /// A send that this client itself begins later than this after its time is late; with more
     /// than 1 % of them late, no latency is shown
-    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = duration)]
     #[arg(help_heading = "Results")]
     pub late_max: Duration,
     /// With a thread of this client busier than this, no latency is shown [percent of a core;
