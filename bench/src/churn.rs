@@ -196,12 +196,16 @@ impl Load for Churn {
         open == 0 && self.underway == 0
     }
 
+    fn end(&mut self) {
+        self.tally.unfinished = self.underway;
+    }
+
     fn received(&self) -> u64 {
         self.messages.received + self.tally.turns_in_all
     }
 
     fn into_messages(mut self: Box<Self>) -> Messages {
-        self.tally.unfinished = self.underway;
+        self.messages.errors.unfinished_turns = self.tally.unfinished;
         self.messages.churn = self.tally;
         self.messages
     }

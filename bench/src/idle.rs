@@ -4,7 +4,7 @@
 //! message that wants to be echoed. While they are held, each may have to hear what is
 //! published to all.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_proto::MessageKind;
 
@@ -132,8 +132,8 @@ impl Load for Idle {
     }
 
     fn prepare(&mut self, _start: Instant, open: &[u32]) {
+        self.stage = Stage::Proving;
         if self.share.ping || self.share.echo {
-            self.stage = Stage::Proving;
             self.unproven = open.to_vec();
             self.unproven.reverse();
             self.tally.proving = open.len() as u64;
@@ -146,13 +146,18 @@ impl Load for Idle {
     fn begin(&mut self, window: Window, open: &[u32]) {
         self.stage = Stage::Holding(window);
         self.unproven.clear();
+        let expected = self.share.expected;
         for index in open {
-            self.cells[*index as usize].held = true;
-            self.cells[*index as usize].heard = 0;
+            let cell = &mut self.cells[*index as usize];
+            cell.held = true;
+            if expected > 0 && cell.heard >= expected {
+                self.tally.heard += 1;
+            } else if expected > 0 {
+                self.deaf += 1;
+            }
         }
-        if self.share.expected > 0 {
-            self.deaf = open.len() as u64;
-            self.tally.hearing = self.deaf;
+        if expected > 0 {
+            self.tally.hearing = open.len() as u64;
         }
     }
 
@@ -166,7 +171,8 @@ impl Load for Idle {
             self.cells[index].echo_due = false;
             self.tally.echoed += 1;
             self.answered(index);
-        } else if let Stage::Holding(_) = self.stage {
+        } else if !matches!(self.stage, Stage::Opening) {
+            // Whoever publishes may be quicker than the last of the workers with its begin.
             self.hear(index);
         }
     }
@@ -180,10 +186,11 @@ impl Load for Idle {
     }
 
     fn settle(&mut self, _index: usize, now: Instant) {
-        if let Stage::Holding(window) = self.stage
-            && std::mem::take(&mut self.heard_now)
-        {
-            let since = now.saturating_duration_since(window.start);
+        if std::mem::take(&mut self.heard_now) {
+            let since = match self.stage {
+                Stage::Holding(window) => now.saturating_duration_since(window.start),
+                Stage::Opening | Stage::Proving => Duration::ZERO,
+            };
             let since = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
             let times = self.tally.first_and_last;
             let first = times.map_or(since, |(first, _)| first);

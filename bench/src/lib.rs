@@ -36,6 +36,7 @@ mod client;
 mod connection;
 mod crew;
 mod plan;
+mod plot;
 mod processes;
 mod progress;
 mod run;

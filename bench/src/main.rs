@@ -56,6 +56,10 @@ fn write_files(command: &Command, report: &Report) -> anyhow::Result<()> {
         let text = report.percentile_text()?;
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    if let Some(file) = &command.common().plot {
+        let picture = report.picture()?;
+        fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(())
 }
 

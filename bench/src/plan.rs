@@ -82,7 +82,7 @@ fn run_echo(options: &EchoOptions) -> anyhow::Result<Option<Outcome>> {
 fn run_idle(options: &IdleOptions) -> anyhow::Result<Option<Outcome>> {
     let plan = Plan {
         counted: Some(options.duration),
-        prepare: options.pings() || options.echoes(),
+        prepare: options.pings() || options.echoes() || options.expect_broadcast.is_some(),
         announce: options.expect_broadcast.is_some(),
         ..Plan::default()
     };

@@ -235,6 +235,7 @@ impl Report {
             doubled,
             reordered,
             unanswered_closes,
+            unfinished_turns,
         } = self.errors;
         for (count, what) in [
             (mismatched, "messages came back different"),
@@ -242,6 +243,7 @@ impl Report {
             (doubled, "messages came twice or were never sent"),
             (reordered, "messages came out of order"),
             (unanswered_closes, "close frames got no answer"),
+            (unfinished_turns, "closes led to no new connection"),
             (self.failed_clients(), "clients did not come back"),
         ] {
             if count > 0 {

@@ -196,6 +196,8 @@ pub struct Errors {
     pub reordered: u64,
     /// Close frames that got no answer.
     pub unanswered_closes: u64,
+    /// Closes of `churn` that led to no new connection.
+    pub unfinished_turns: u64,
 }
 
 impl Errors {
@@ -208,8 +210,9 @@ impl Errors {
             doubled,
             reordered,
             unanswered_closes,
+            unfinished_turns,
         } = *self;
-        mismatched + lost + doubled + reordered + unanswered_closes
+        mismatched + lost + doubled + reordered + unanswered_closes + unfinished_turns
     }
 }
 
@@ -297,5 +300,6 @@ impl Messages {
         self.errors.doubled += other.errors.doubled;
         self.errors.reordered += other.errors.reordered;
         self.errors.unanswered_closes += other.errors.unanswered_closes;
+        self.errors.unfinished_turns += other.errors.unfinished_turns;
     }
 }

@@ -92,7 +92,14 @@ impl Report {
             doubled,
             reordered,
             unanswered_closes,
+            unfinished_turns,
         } = self.errors;
+        if unfinished_turns > 0 {
+            table.row(
+                "",
+                format!("{unfinished_turns} closes led to no new connection"),
+            );
+        }
         table.row(
             "errors",
             format!("{mismatched} different, {lost} lost, {doubled} doubled, {reordered} out of order, {unanswered_closes} closes unanswered"),
