@@ -11,18 +11,20 @@ use tidegate_proto::{CloseCode, Event, HeadLimits, Input, Session, Settings};
 
 use crate::connection::{Connection, State};
 use crate::load::{Load, Outgoing};
-use crate::options::{Common, source};
+use crate::options::{Common, Sources};
 use crate::random::Random;
 use crate::tally::{Connections, count_cause};
+use crate::worker::Place;
 
 /// The connections of one worker, and their load.
 #[derive(Debug)]
-pub(crate) struct Client<L> {
+pub(crate) struct Client {
     common: Arc<Common>,
     /// The number of the first connection; numbers run through all workers.
     first: u32,
+    sources: Sources,
     connections: Vec<Connection>,
-    pub(crate) load: L,
+    pub(crate) load: Box<dyn Load>,
     random: Random,
     /// What is about to be sent, to one connection after the other.
     wire: Vec<u8>,
@@ -35,6 +37,8 @@ pub(crate) struct Client<L> {
     pub(crate) closing: u32,
     /// Something was sent or received since this was last set to false.
     pub(crate) active: bool,
+    /// Connects count as those that the user has asked for; later ones are the load's.
+    pub(crate) opening: bool,
 }
 
 /// What a completion asks for.
@@ -50,13 +54,16 @@ pub(crate) enum Next {
 /// The largest message a server may send; far above what any load sends.
 const MESSAGE_SIZE_MAX: usize = 32 * 1024 * 1024;
 
-impl<L: Load> Client<L> {
-    pub(crate) fn new(common: Arc<Common>, first: u32, count: u32, load: L) -> Self {
+impl Client {
+    pub(crate) fn new(place: &Place, load: Box<dyn Load>) -> Self {
+        let (first, count) = (place.first, place.count);
+        let common = Arc::clone(&place.common);
         let connections = (0..count).map(|_| Connection::default()).collect();
         let random = Random::new(common.seed, u64::from(first));
         Self {
             common,
             first,
+            sources: place.sources,
             connections,
             load,
             random,
@@ -66,6 +73,7 @@ impl<L: Load> Client<L> {
             open: 0,
             closing: 0,
             active: false,
+            opening: true,
         }
     }
 
@@ -81,8 +89,7 @@ impl<L: Load> Client<L> {
 
     /// Starts to connect.
     pub(crate) fn dial(&mut self, index: u32, driver: &mut impl Driver) {
-        let sources = self.common.sources;
-        let from = (sources > 0).then(|| source((self.first + index) % sources));
+        let from = self.sources.of(self.first, index);
         self.connections[index as usize].state = State::Connecting {
             since: driver.now(),
         };
@@ -137,9 +144,11 @@ impl<L: Load> Client<L> {
         }
     }
 
-    /// Gives the socket up; the number is not used again.
+    /// Gives the socket up; the number may be dialled again.
     pub(crate) fn drop_socket(&mut self, index: u32, reset: bool, driver: &mut impl Driver) {
         self.wire.clear();
+        let connection = &mut self.connections[index as usize];
+        (connection.sending, connection.late) = (false, Vec::new());
         // The drivers of this program close at once.
         let _ = driver.submit(Op::Close {
             socket: Socket(index),
@@ -167,15 +176,44 @@ impl<L: Load> Client<L> {
             State::Connecting { .. } | State::Handshaking { .. } => {
                 self.dialing -= 1;
                 self.drop_socket(index, true, driver);
+                self.count_failure(index, "given up", driver.now());
             }
             State::Open(_) => {
                 self.open -= 1;
                 self.drop_socket(index, true, driver);
+                self.load.left(index as usize, driver.now());
             }
             State::Closing { .. } => {
                 self.closing -= 1;
                 self.drop_socket(index, true, driver);
+                self.load.left(index as usize, driver.now());
             }
+        }
+    }
+
+    /// Receives nothing more from it.
+    pub(crate) fn pause(&self, index: u32, driver: &mut impl Driver) {
+        if let State::Open(_) = self.connections[index as usize].state {
+            let socket = Socket(index);
+            // It always happens at once.
+            let _ = driver.submit(Op::Pause { socket });
+        }
+    }
+
+    fn count_failure(&mut self, index: u32, cause: &str, now: Instant) {
+        if self.load.failed(index as usize, now) {
+            count_cause(&mut self.counts.failures, cause);
+        } else {
+            count_cause(&mut self.counts.failed_tries, cause);
+        }
+    }
+
+    fn count_loss(&mut self, index: u32, cause: &str, now: Instant) {
+        self.load.settle(index as usize, now);
+        if self.load.lost(index as usize, now) {
+            count_cause(&mut self.counts.losses, cause);
+        } else {
+            count_cause(&mut self.counts.expected_losses, cause);
         }
     }
 
@@ -285,11 +323,11 @@ impl<L: Load> Client<L> {
                 self.connections[index as usize].state = State::Open(session);
                 self.dialing -= 1;
                 self.open += 1;
-                self.counts.opened += 1;
+                self.counts.opened += u64::from(self.opening);
                 self.counts
                     .latency
                     .record(now.saturating_duration_since(since));
-                self.load.opened(index as usize);
+                self.load.opened(index as usize, now);
                 self.converse(index, &mut bytes[size..], now)
             }
             Err(refusal) => self.end(index, &format!("handshake: {refusal}"), now),
@@ -318,6 +356,9 @@ impl<L: Load> Client<L> {
                     let mask = self.random.next_mask();
                     session.pong_masked(payload.as_slice(), mask, &mut self.wire);
                 }
+                Ok(Some(Event::Pong(payload))) if open => {
+                    self.load.pong(index as usize, payload.as_slice());
+                }
                 Ok(Some(Event::Message(_) | Event::Deflated(_) | Event::Pong(_))) => {}
                 Ok(Some(Event::Close { code, .. })) => {
                     // Nothing is appended if it is the answer to ours.
@@ -340,12 +381,7 @@ impl<L: Load> Client<L> {
                 self.open -= 1;
                 self.closing += 1;
                 let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
-                count_cause(
-                    &mut self.counts.losses,
-                    format!("closed by the server: {code}"),
-                );
-                self.load.settle(index as usize, now);
-                self.load.lost(index as usize);
+                self.count_loss(index, &format!("closed by the server: {code}"), now);
             }
             State::Closing { session, .. } => {
                 connection.state = State::Closing {
@@ -364,20 +400,19 @@ impl<L: Load> Client<L> {
             State::Away => return Next::Nothing,
             State::Connecting { .. } | State::Handshaking { .. } => {
                 self.dialing -= 1;
-                count_cause(&mut self.counts.failures, cause);
+                self.count_failure(index, cause, now);
             }
             State::Open(_) => {
                 self.open -= 1;
-                count_cause(&mut self.counts.losses, cause);
-                self.load.settle(index as usize, now);
-                self.load.lost(index as usize);
+                self.count_loss(index, cause, now);
+                self.load.left(index as usize, now);
             }
             State::Closing { answered, .. } => {
                 self.closing -= 1;
                 self.counts.unanswered_closes += u64::from(!answered);
+                self.load.left(index as usize, now);
             }
         }
-        self.connections[index as usize].late = Vec::new();
         Next::Drop(index)
     }
 }

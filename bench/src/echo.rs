@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use tidegate_proto::MessageKind;
 
-use crate::load::{Load, Outgoing};
+use crate::load::{Load, Orders, Outgoing};
 use crate::payload::{Payload, Verdict};
 use crate::schedule::Schedule;
+use crate::slices::Slices;
 use crate::tally::{Messages, Window};
 
 /// What all workers have in common, and this one's share.
@@ -32,6 +33,8 @@ pub struct Share {
     pub first: u32,
     /// How many connections the worker has.
     pub count: u32,
+    /// Into how many slices of the time the figures are to be cut; 0 for none.
+    pub slices: u32,
 }
 
 /// The echo of one worker.
@@ -101,12 +104,6 @@ impl Echo {
         let cell = &mut self.cells[index];
         let size = u64::from(self.share.depth).min(self.quota_left);
         let size = u32::try_from(size).expect("not more than the depth");
-        if let Some(schedule) = &self.schedule {
-            let meant = schedule.time_of(cell.place, cell.sent / self.share.depth);
-            self.messages
-                .lateness
-                .record(now.saturating_duration_since(meant));
-        }
         for _ in 0..size {
             self.payload
                 .with(cell.sent, number, |message| out.send(message));
@@ -124,22 +121,13 @@ impl Echo {
         let cell = self.cells[index];
         let Some(schedule) = &self.schedule else {
             let meant = window.start + Duration::from_nanos(cell.sent_at);
-            if window.counts(meant) {
-                let latency = now.saturating_duration_since(meant);
-                self.messages
-                    .latency
-                    .record_many(latency, u64::from(arrived));
-            }
+            self.messages.time(window, meant, now, u64::from(arrived));
             return;
         };
         for back in (1..=arrived).rev() {
             let batch = cell.received.wrapping_sub(back) / self.share.depth;
             let meant = schedule.time_of(cell.place, batch);
-            if window.counts(meant) {
-                self.messages
-                    .latency
-                    .record(now.saturating_duration_since(meant));
-            }
+            self.messages.time(window, meant, now, 1);
         }
     }
 }
@@ -147,6 +135,9 @@ impl Echo {
 impl Load for Echo {
     fn begin(&mut self, window: Window, open: &[u32]) {
         self.window = Some(window);
+        if self.share.slices > 0 {
+            self.messages.slices = Slices::new(window, self.share.slices);
+        }
         self.open = open.to_vec();
         for (place, index) in (0..).zip(open) {
             self.cells[*index as usize].place = place;
@@ -159,12 +150,13 @@ impl Load for Echo {
         }
     }
 
-    fn lost(&mut self, index: usize) {
+    fn lost(&mut self, index: usize, _now: Instant) -> bool {
         let cell = &mut self.cells[index];
         let missing = u64::from(cell.sent.wrapping_sub(cell.received));
         cell.received = cell.sent;
         self.flying -= missing;
         self.messages.errors.lost += missing;
+        true
     }
 
     fn receive(&mut self, index: usize, kind: MessageKind, bytes: &[u8]) {
@@ -207,10 +199,8 @@ impl Load for Echo {
             return;
         };
         self.record(index, arrived, now, window);
-        if window.counts(now) {
-            self.messages.counted += u64::from(arrived);
-            self.messages.counted_bytes += u64::from(arrived) * self.share.size as u64;
-        }
+        self.messages
+            .count(window, now, u64::from(arrived), self.share.size);
         if window.until.is_none() {
             self.messages.taken = now.saturating_duration_since(window.from);
         }
@@ -229,11 +219,11 @@ impl Load for Echo {
         }
     }
 
-    fn tick(&mut self, now: Instant, ready: &mut Vec<u32>) -> Option<Instant> {
+    fn tick(&mut self, now: Instant, orders: &mut Orders) -> Option<Instant> {
         let window = self.window?;
         let Some(schedule) = &mut self.schedule else {
             // A closed loop is started once; then each reply asks for the next message.
-            ready.append(&mut self.open);
+            orders.ready.append(&mut self.open);
             return None;
         };
         if self.quota_left == 0 {
@@ -241,12 +231,14 @@ impl Load for Echo {
         }
         let end = window.until.map_or(now, |until| now.min(until));
         for _ in 0..TURN_MAX {
+            let meant = schedule.next_time();
             let Some(place) = schedule.next_before(end) else {
                 break;
             };
+            self.messages.note_lateness(window, meant, now);
             let index = self.open[place as usize];
             self.cells[index as usize].owed += 1;
-            ready.push(index);
+            orders.ready.push(index);
         }
         Some(schedule.next_time()).filter(|next| !window.is_past(*next))
     }
@@ -264,7 +256,7 @@ impl Load for Echo {
         self.messages.received
     }
 
-    fn into_messages(mut self) -> Messages {
+    fn into_messages(mut self: Box<Self>) -> Messages {
         self.messages.errors.lost += self.flying;
         self.messages.expected = self.messages.sent;
         self.messages

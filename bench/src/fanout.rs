@@ -22,9 +22,10 @@ use tidegate_proto::MessageKind;
 
 use crate::echo::nanoseconds;
 use crate::heard::Heard;
-use crate::load::{Load, Outgoing};
+use crate::load::{Load, Orders, Outgoing};
 use crate::pattern::{Pattern, characters, number};
 use crate::schedule::Schedule;
+use crate::slices::Slices;
 use crate::tally::{Messages, Window};
 
 mod shared;
@@ -57,6 +58,8 @@ pub struct Share {
     pub first: u32,
     /// How many connections the worker has.
     pub count: u32,
+    /// Into how many slices of the time the figures are to be cut; 0 for none.
+    pub slices: u32,
 }
 
 /// The fan-out of one worker.
@@ -143,11 +146,6 @@ impl Fanout {
             Some(schedule) => schedule.time_of(speaker.place, speaker.bursts),
             None => now,
         };
-        if self.schedule.is_some() {
-            self.messages
-                .lateness
-                .record(now.saturating_duration_since(meant));
-        }
         self.shared.speak(speaker.publisher, size);
         let time = nanoseconds(meant.saturating_duration_since(window.start));
         for number in speaker.sent..speaker.sent + size {
@@ -192,11 +190,11 @@ impl Fanout {
     }
 
     /// Gives a burst to each publisher whose last one has been heard by all.
-    fn tick_closed(&mut self, ready: &mut Vec<u32>) {
+    fn tick_closed(&mut self, orders: &mut Orders) {
         for speaker in &mut self.speakers {
             if speaker.owed == 0 && self.shared.is_delivered(speaker.publisher) {
                 speaker.owed = 1;
-                ready.push(speaker.index);
+                orders.ready.push(speaker.index);
             }
         }
     }
@@ -211,11 +209,11 @@ impl Load for Fanout {
         Cow::Owned(format!("{path}-{}{query}", self.topic(index)))
     }
 
-    fn opened(&mut self, index: usize) {
+    fn opened(&mut self, index: usize, _now: Instant) {
         self.shared.join(self.topic(index));
     }
 
-    fn lost(&mut self, index: usize) {
+    fn lost(&mut self, index: usize, _now: Instant) -> bool {
         // Whatever is published from now on has one hearer less; what was under way to it is
         // counted as lost at the end.
         self.shared.leave(self.topic(index));
@@ -225,10 +223,14 @@ impl Load for Fanout {
         }
         self.speakers
             .retain(|speaker| speaker.index as usize != index);
+        true
     }
 
     fn begin(&mut self, window: Window, open: &[u32]) {
         self.window = Some(window);
+        if self.share.slices > 0 {
+            self.messages.slices = Slices::new(window, self.share.slices);
+        }
         self.members = open.to_vec();
         for index in open {
             let topic = self.topic(*index as usize);
@@ -280,16 +282,9 @@ impl Load for Fanout {
         let arrived = self.arrived.len() as u64;
         for time in self.arrived.drain(..) {
             let meant = window.start + Duration::from_nanos(time);
-            if window.counts(meant) {
-                self.messages
-                    .latency
-                    .record(now.saturating_duration_since(meant));
-            }
+            self.messages.time(window, meant, now, 1);
         }
-        if window.counts(now) {
-            self.messages.counted += arrived;
-            self.messages.counted_bytes += arrived * self.share.size as u64;
-        }
+        self.messages.count(window, now, arrived, self.share.size);
         if window.until.is_none() && arrived > 0 {
             self.messages.taken = now.saturating_duration_since(window.from);
         }
@@ -311,27 +306,29 @@ impl Load for Fanout {
         }
     }
 
-    fn tick(&mut self, now: Instant, ready: &mut Vec<u32>) -> Option<Instant> {
+    fn tick(&mut self, now: Instant, orders: &mut Orders) -> Option<Instant> {
         self.publish_deliveries();
         let window = self.window?;
         if window.is_past(now) || (self.share.limited && self.shared.is_claimed()) {
             return None;
         }
         let Some(schedule) = &mut self.schedule else {
-            self.tick_closed(ready);
+            self.tick_closed(orders);
             return None;
         };
         for _ in 0..TURN_MAX {
+            let meant = schedule.next_time();
             let Some(place) = schedule.next_before(now) else {
                 break;
             };
+            self.messages.note_lateness(window, meant, now);
             if let Ok(at) = self
                 .speakers
                 .binary_search_by_key(&place, |speaker| speaker.place)
             {
                 let speaker = &mut self.speakers[at];
                 speaker.owed += 1;
-                ready.push(speaker.index);
+                orders.ready.push(speaker.index);
             }
         }
         Some(schedule.next_time()).filter(|next| !window.is_past(*next))
@@ -358,7 +355,7 @@ impl Load for Fanout {
         self.messages.received
     }
 
-    fn into_messages(mut self) -> Messages {
+    fn into_messages(mut self: Box<Self>) -> Messages {
         for index in &self.members {
             let index = *index as usize;
             for (rank, publisher) in self.publishers(index) {

@@ -1,12 +1,15 @@
 //! The program `tidegate-bench`: reads the command line, runs it, prints the result.
 
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 use mimalloc::MiMalloc;
-use tidegate_bench::options::Options;
+use tidegate_bench::options::{Command, Options};
+use tidegate_bench::report::Report;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -24,7 +27,8 @@ fn main() -> ExitCode {
     }
     let command_line = std::env::args().collect::<Vec<_>>().join(" ");
     let report = match tidegate_bench::run(&options.command, command_line) {
-        Ok(report) => report,
+        Ok(Some(report)) => report,
+        Ok(None) => return ExitCode::SUCCESS,
         Err(error) => return complain(&format!("{error:#}"), FAILED),
     };
     let text = if options.command.common().json {
@@ -38,10 +42,25 @@ fn main() -> ExitCode {
     if let Err(error) = io::stdout().write_all(text.as_bytes()) {
         return complain(&format!("cannot print the result: {error}"), FAILED);
     }
+    if let Err(error) = write_files(&options.command, &report) {
+        return complain(&format!("{error:#}"), FAILED);
+    }
     match report.complaint() {
         Some(complaint) => complain(&complaint, FAILED),
         None => ExitCode::SUCCESS,
     }
+}
+
+fn write_files(command: &Command, report: &Report) -> anyhow::Result<()> {
+    if let Some(file) = &command.common().hdr {
+        let text = report.percentile_text()?;
+        fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(file) = &command.common().plot {
+        let picture = report.picture()?;
+        fs::write(file, picture).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// One line, without a trace. That stderr is closed cannot be told to anybody.

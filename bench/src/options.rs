@@ -1,20 +1,41 @@
 //! What the user wrote on the command line, and what it means.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::fanout;
+mod check;
+mod common;
+mod help;
+mod target;
+pub(crate) mod units;
+
+pub use common::{Common, Traffic};
+pub use target::{Sources, Target, source};
+
+use units::{duration, size};
+
+/// Far beyond what one host can hold, so that no number of connections overflows anything.
+const MANY: i64 = 10_000_000;
+
+/// Messages per second and sender, where the user names neither a rate nor a closed loop: much
+/// for a user, and little for a server.
+pub(crate) const USUAL_RATE: u64 = 10;
+
+/// Bytes in a message of `echo` if the user does not say.
+const ECHO_SIZE: usize = 20;
+/// Bytes in a message of `fanout` if the user does not say.
+const FANOUT_SIZE: usize = 64;
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(
     name = "tidegate-bench",
     version,
-    about = "Measures a WebSocket server from outside"
+    about = help::ABOUT,
+    after_help = help::AFTER,
+    disable_help_subcommand = true
 )]
 pub struct Options {
     /// What to measure.
@@ -23,82 +44,29 @@ pub struct Options {
 }
 
 /// What to measure.
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Send messages, expect each one back, check every byte
+    #[command(after_help = help::ECHO)]
     Echo(EchoOptions),
     /// Open connections and hold them
+    #[command(after_help = help::IDLE)]
     Idle(IdleOptions),
     /// Publish to topics whose subscribers must hear everything once and in order
+    #[command(after_help = help::FANOUT)]
     Fanout(FanoutOptions),
-}
-
-/// Of every command.
-#[derive(Debug, Clone, Args)]
-pub struct Common {
-    /// ws://host:port/path; the host is an IP address or localhost
-    #[arg(value_name = "URL")]
-    pub target: Target,
-    /// How many connections
-    #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=MANY))]
-    pub connections: u32,
-    /// How many threads; connections are dealt out evenly
-    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub threads: u32,
-    /// Pin the first thread to this core, the second to the next, and so on
-    #[arg(long)]
-    pub core: Option<usize>,
-    /// Connect from so many loopback addresses in turn: 127.1.0.1, 127.1.0.2, ... [0: one, the kernel's choice]
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=50_000))]
-    pub sources: u32,
-    /// Connects per second [0: as fast as they are answered]
-    #[arg(long, default_value_t = 0)]
-    pub ramp: u32,
-    /// How many connects may wait for their answer at the same time
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=MANY))]
-    pub outstanding: u32,
-    /// How long connecting may take; with --ramp, the time that the ramp needs is added
-    #[arg(long, default_value = "30s", value_parser = duration)]
-    pub connect_timeout: Duration,
-    /// How long to wait for what is still missing at the end
-    #[arg(long, default_value = "5s", value_parser = duration)]
-    pub drain: Duration,
-    /// The server's process, whose CPU time and memory are then reported
-    #[arg(long)]
-    pub pid: Option<u32>,
-    /// Drop the connections at the end with a reset, without close frames
-    #[arg(long)]
-    pub abort: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// Where chance starts (masking keys, handshake keys)
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-}
-
-/// Of the commands that send messages.
-#[derive(Debug, Clone, Args)]
-pub struct Traffic {
-    /// How long to count [default: 10s]
-    #[arg(short, long, value_parser = duration, conflicts_with = "messages")]
-    pub duration: Option<Duration>,
-    /// Send so many messages in all instead, and count each (there is no warm-up then)
-    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub messages: Option<u64>,
-    /// Traffic before counting begins
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    pub warmup: Duration,
-    /// Messages per second in all, sent by the clock (open loop); latency counts from the
-    /// time at which a message should have been sent [default: closed loop]
-    #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    pub rate: Option<u64>,
-    /// Send text messages (the default)
-    #[arg(long, conflicts_with = "binary")]
-    pub text: bool,
-    /// Send binary messages
-    #[arg(long)]
-    pub binary: bool,
+    /// Close connections and open them again, all the time
+    #[command(after_help = help::CHURN)]
+    Churn(ChurnOptions),
+    /// Drop all connections at once, and let all come back as good clients do
+    #[command(after_help = help::STORM)]
+    Storm(StormOptions),
+    /// Let some clients stop reading, and see what the others feel
+    #[command(after_help = help::SLOW)]
+    Slow(SlowOptions),
+    /// Idle, echoing and churning connections together
+    #[command(after_help = help::MIXED)]
+    Mixed(MixedOptions),
 }
 
 /// `echo`
@@ -110,12 +78,10 @@ pub struct EchoOptions {
     /// Of the commands that send.
     #[command(flatten)]
     pub traffic: Traffic,
-    /// Bytes in a message, such as 20 or 16KiB
-    #[arg(short, long, default_value = "20", value_parser = size)]
-    pub size: usize,
-    /// Messages in flight on each connection, written in one send
-    #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub pipeline: u32,
+    /// Messages in flight on each connection, written in one send; without --rate, in a closed
+    /// loop [default: 1]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub pipeline: Option<u32>,
 }
 
 /// `idle`
@@ -125,8 +91,21 @@ pub struct IdleOptions {
     #[command(flatten)]
     pub common: Common,
     /// How long to hold them once all are open
-    #[arg(short, long, default_value = "10s", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub duration: Duration,
+    /// Once all are open, send a ping on each and expect its pong
+    #[arg(long)]
+    pub ping: bool,
+    /// Once all are open, send a message on each and expect it back
+    #[arg(long)]
+    pub echo: bool,
+    /// Both: --ping --echo
+    #[arg(long)]
+    pub verify: bool,
+    /// While they are held, expect so many messages on each, and count who has heard them; a
+    /// line on stderr tells when it is time to publish
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub expect_broadcast: Option<u32>,
 }
 
 /// `fanout`
@@ -138,28 +117,115 @@ pub struct FanoutOptions {
     /// Of the commands that send.
     #[command(flatten)]
     pub traffic: Traffic,
-    /// Bytes in a message, at least 20
-    #[arg(short, long, default_value = "64", value_parser = size)]
-    pub size: usize,
     /// How many of a topic's subscribers publish
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub publishers: u32,
     /// How many topics; with more than one, -0, -1, ... is added to the path
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MANY))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MANY))]
     pub topics: u32,
-    /// Messages that a publisher writes in one send
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub burst: u32,
+    /// Messages that a publisher writes in one send; without --rate, in a closed loop
+    /// [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub burst: Option<u32>,
 }
 
-/// Far beyond what one host can hold, so that no number of connections overflows anything.
-const MANY: i64 = 10_000_000;
+/// `churn`
+#[derive(Debug, Clone, Args)]
+pub struct ChurnOptions {
+    /// Of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// How long to count
+    #[arg(short, long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// Churn before counting begins
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub warmup: Duration,
+    /// Closes, each with the connect that follows, per second in all, by the clock [default: as
+    /// fast as they go]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub rate: Option<u64>,
+    /// Drop connections by a reset instead of the close handshake
+    #[arg(long)]
+    pub reset: bool,
+}
 
-/// The largest message this client sends.
-const SIZE_MAX: usize = 16 * 1024 * 1024;
+/// `storm`
+#[derive(Debug, Clone, Args)]
+pub struct StormOptions {
+    /// Of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// How long to wait until all are back or have failed
+    #[arg(short, long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub duration: Duration,
+    /// Drop nothing; wait until the server does (restart it meanwhile)
+    #[arg(long)]
+    pub by_server: bool,
+    /// The first try comes after a half to the whole of this, and each one after twice as long
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
+    pub backoff: Duration,
+    /// No wait is longer than this
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub backoff_max: Duration,
+    /// A client gives up for good after so many tries
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub tries: u32,
+    /// How long a try waits for its answer
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub try_timeout: Duration,
+}
 
-/// How long traffic is counted if the user does not say.
-const DURATION: Duration = Duration::from_secs(10);
+/// `slow`
+#[derive(Debug, Clone, Args)]
+pub struct SlowOptions {
+    /// Of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// Of the commands that send.
+    #[command(flatten)]
+    pub traffic: Traffic,
+    /// How many of the connections stop reading
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=MANY))]
+    pub slow: u32,
+    /// Bytes in the messages that the slow ones ask to be echoed and never read
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = size)]
+    pub slow_size: usize,
+    /// Messages per second of each slow one
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub slow_rate: u32,
+    /// The others are subscribers of a topic, one of whom publishes, instead of echoing; the slow
+    /// ones subscribe, too, and send nothing
+    #[arg(long)]
+    pub fanout: bool,
+}
+
+/// `mixed`
+#[derive(Debug, Clone, Args)]
+pub struct MixedOptions {
+    /// Of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// Of the commands that send.
+    #[command(flatten)]
+    pub traffic: Traffic,
+    /// Parts of the connections that are only held
+    #[arg(long, value_name = "WEIGHT", default_value_t = 90)]
+    pub idle: u32,
+    /// Parts that echo
+    #[arg(long, value_name = "WEIGHT", default_value_t = 8)]
+    pub echo: u32,
+    /// Parts that close and come back
+    #[arg(long, value_name = "WEIGHT", default_value_t = 2)]
+    pub churn: u32,
+    /// Closes per second in all [default: one per second for each connection of that part]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub churn_rate: Option<u64>,
+    /// Those of the part that churns are dropped by a reset
+    #[arg(long)]
+    pub reset: bool,
+}
 
 impl Command {
     /// Its name on the command line.
@@ -169,6 +235,10 @@ impl Command {
             Self::Echo(_) => "echo",
             Self::Idle(_) => "idle",
             Self::Fanout(_) => "fanout",
+            Self::Churn(_) => "churn",
+            Self::Storm(_) => "storm",
+            Self::Slow(_) => "slow",
+            Self::Mixed(_) => "mixed",
         }
     }
 
@@ -179,6 +249,10 @@ impl Command {
             Self::Echo(options) => &options.common,
             Self::Idle(options) => &options.common,
             Self::Fanout(options) => &options.common,
+            Self::Churn(options) => &options.common,
+            Self::Storm(options) => &options.common,
+            Self::Slow(options) => &options.common,
+            Self::Mixed(options) => &options.common,
         }
     }
 
@@ -187,228 +261,95 @@ impl Command {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        let common = self.common();
-        if common.sources > 0 && !common.target.address.ip().is_loopback() {
-            return Err(
-                "--sources takes loopback addresses, but the target is elsewhere".to_owned(),
-            );
-        }
-        if common.sources > 0 && common.target.address.is_ipv6() {
-            return Err("--sources takes IPv4 addresses, but the target is IPv6".to_owned());
-        }
-        if common.threads > common.connections {
-            return Err(format!(
-                "{} threads have nothing to do with {} connections",
-                common.threads, common.connections
-            ));
-        }
-        if let Self::Fanout(options) = self {
-            if options.size < fanout::SIZE_MIN {
-                return Err(format!(
-                    "--size {} has no room for the stamp, which takes {} bytes",
-                    options.size,
-                    fanout::SIZE_MIN
-                ));
-            }
-            let speaking = u64::from(options.topics) * u64::from(options.publishers);
-            if speaking > u64::from(common.connections) {
-                return Err(format!(
-                    "{} topics with {} publishers each need more than {} connections",
-                    options.topics, options.publishers, common.connections
-                ));
-            }
-        }
-        Ok(())
+        check::check(self)
     }
 }
 
-impl Traffic {
-    /// How long to count; `None` where the number of messages decides.
+impl EchoOptions {
+    /// Messages in one send.
     #[must_use]
-    pub fn counted(&self) -> Option<Duration> {
-        match self.messages {
-            Some(_) => None,
-            None => Some(self.duration.unwrap_or(DURATION)),
-        }
+    pub fn depth(&self) -> u32 {
+        self.pipeline.unwrap_or(1)
     }
 
-    /// Traffic before counting begins.
+    /// Bytes in a message.
     #[must_use]
-    pub fn warmup(&self) -> Duration {
-        if self.messages.is_some() {
-            Duration::ZERO
+    pub fn size(&self) -> usize {
+        self.traffic.size.unwrap_or(ECHO_SIZE)
+    }
+
+    /// Messages per second of an open loop.
+    #[must_use]
+    pub fn pace(&self) -> Option<u64> {
+        let usual = USUAL_RATE * u64::from(self.common.connections);
+        self.traffic.pace(usual, self.pipeline.is_some())
+    }
+}
+
+impl FanoutOptions {
+    /// Messages in one send.
+    #[must_use]
+    pub fn burst(&self) -> u32 {
+        self.burst.unwrap_or(1)
+    }
+
+    /// Bytes in a message.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.traffic.size.unwrap_or(FANOUT_SIZE)
+    }
+
+    /// Messages per second of an open loop.
+    #[must_use]
+    pub fn pace(&self) -> Option<u64> {
+        let usual = USUAL_RATE * u64::from(self.topics) * u64::from(self.publishers);
+        self.traffic.pace(usual, self.burst.is_some())
+    }
+}
+
+impl SlowOptions {
+    /// Bytes in a message of those that read.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let usual = if self.fanout { FANOUT_SIZE } else { ECHO_SIZE };
+        self.traffic.size.unwrap_or(usual)
+    }
+
+    /// Messages per second of an open loop.
+    #[must_use]
+    pub fn pace(&self) -> Option<u64> {
+        let senders = if self.fanout {
+            1
         } else {
-            self.warmup
-        }
-    }
-}
-
-/// Where to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The server.
-    pub address: SocketAddr,
-    /// As it stands in the request.
-    pub host: String,
-    /// Path and query.
-    pub path: String,
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        let rest = match url.split_once("://") {
-            Some(("ws", rest)) => rest,
-            Some(("wss", _)) => return Err("TLS is not spoken here; use ws://".to_owned()),
-            _ => return Err("a URL begins with ws://".to_owned()),
+            self.common.connections.saturating_sub(self.slow)
         };
-        let (host, path) = match rest.find('/') {
-            Some(at) => rest.split_at(at),
-            None => (rest, "/"),
-        };
-        if !path
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-        {
-            return Err("the path holds a character that must be escaped".to_owned());
-        }
-        let address = resolve(host)
-            .ok_or_else(|| format!("'{host}' is not an IP address or localhost, with a port"))?;
-        Ok(Self {
-            address,
-            host: host.to_owned(),
-            path: path.to_owned(),
-        })
+        self.traffic.pace(USUAL_RATE * u64::from(senders), false)
     }
 }
 
-fn resolve(host: &str) -> Option<SocketAddr> {
-    if let Ok(address) = host.parse() {
-        return Some(address);
+impl MixedOptions {
+    /// Bytes in a message.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.traffic.size.unwrap_or(ECHO_SIZE)
     }
-    if let Ok(ip) = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>()
-    {
-        return Some(SocketAddr::new(ip, 80));
+}
+
+impl IdleOptions {
+    /// Is a ping to be sent on each?
+    #[must_use]
+    pub fn pings(&self) -> bool {
+        self.ping || self.verify
     }
-    let port = match host.strip_prefix("localhost")? {
-        "" => 80,
-        port => port.strip_prefix(':')?.parse().ok()?,
-    };
-    Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-}
 
-/// The source address number `index`: 127.1.0.1 and on, without any `.0` or `.255`.
-#[must_use]
-pub fn source(index: u32) -> SocketAddr {
-    let third = u8::try_from(index / 250 % 256).expect("a remainder of 256");
-    let fourth = u8::try_from(index % 250 + 1).expect("at most 250");
-    SocketAddr::from((Ipv4Addr::new(127, 1, third, fourth), 0))
-}
-
-/// Reads `250ms`, `10s`, `2m`, `1h`; a bare number is in seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "us" => 0.000_001,
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        unit => return Err(format!("'{unit}' is no unit of time (us, ms, s, m, h)")),
-    };
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| "expected a time such as 10s".to_owned())?;
-    Duration::try_from_secs_f64(number * unit)
-        .ok()
-        .filter(|duration| *duration <= DURATION_MAX)
-        .ok_or_else(|| "a time lies between 0s and 30 days".to_owned())
-}
-
-const DURATION_MAX: Duration = Duration::from_hours(30 * 24);
-
-/// Reads `20`, `16KiB`, `16k`, `1MiB`.
-fn size(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "k" | "K" | "KiB" => 1024,
-        "M" | "MiB" => 1024 * 1024,
-        unit => return Err(format!("'{unit}' is no unit of size (B, KiB, MiB)")),
-    };
-    let number: usize = digits
-        .parse()
-        .map_err(|_| "expected a size such as 16KiB".to_owned())?;
-    number
-        .checked_mul(unit)
-        .filter(|size| *size <= SIZE_MAX)
-        .ok_or_else(|| "a message has at most 16MiB".to_owned())
+    /// Is a message to be sent on each?
+    #[must_use]
+    pub fn echoes(&self) -> bool {
+        self.echo || self.verify
+    }
 }
 
 /// The file of a process in /proc.
 pub(crate) fn proc_file(pid: u32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_name_an_address_a_host_and_a_path() {
-        let target: Target = "ws://localhost:9001/ws/bench?x=1".parse().unwrap();
-        assert_eq!(target.address, "127.0.0.1:9001".parse().unwrap());
-        assert_eq!(target.host, "localhost:9001");
-        assert_eq!(target.path, "/ws/bench?x=1");
-        let target: Target = "ws://[::1]:80".parse().unwrap();
-        assert_eq!(
-            (target.address.is_ipv6(), target.path.as_str()),
-            (true, "/")
-        );
-        let target: Target = "ws://127.0.0.1".parse().unwrap();
-        assert_eq!(target.address.port(), 80);
-    }
-
-    #[test]
-    fn other_urls_are_refused() {
-        for url in [
-            "http://127.0.0.1/",
-            "wss://127.0.0.1/",
-            "127.0.0.1:80",
-            "ws://example.org/",
-            "ws://[::1]:1/a b",
-            "ws://[::1]:1/#a",
-            "ws://localhostx/",
-        ] {
-            assert!(url.parse::<Target>().is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn times_and_sizes_have_units() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("3"), Ok(Duration::from_secs(3)));
-        assert_eq!(size("16KiB"), Ok(16 * 1024));
-        assert_eq!(size("0"), Ok(0));
-        for wrong in ["", "s", "-1s", "1d", "99999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-        for wrong in ["", "KiB", "-1", "1.5KiB", "17MiB"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sources_are_distinct_and_never_a_network_or_broadcast_address() {
-        let sources: std::collections::HashSet<_> = (0..50_000).map(source).collect();
-        assert_eq!(sources.len(), 50_000);
-        assert_eq!(source(0).ip().to_string(), "127.1.0.1");
-        assert_eq!(source(1).ip().to_string(), "127.1.0.2");
-        assert_eq!(source(250).ip().to_string(), "127.1.1.1");
-    }
 }

@@ -24,6 +24,11 @@ impl Process {
         Ok(process)
     }
 
+    /// The process with this number, whatever may have become of it.
+    pub(crate) fn numbered(pid: u32) -> Self {
+        Self { pid }
+    }
+
     /// This process itself.
     #[must_use]
     pub fn myself() -> Self {

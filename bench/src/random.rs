@@ -4,6 +4,8 @@
 //! write chosen bytes through a browser past a proxy. Here nobody but the user chooses the
 //! bytes, and a key that costs nothing keeps the client out of the measurement.
 
+use std::time::Duration;
+
 /// A xorshift generator with a multiplied output (xorshift64*).
 #[derive(Debug, Clone)]
 pub struct Random {
@@ -31,6 +33,14 @@ impl Random {
     pub fn next_mask(&mut self) -> [u8; 4] {
         let [.., a, b, c, d] = self.next_number().to_le_bytes();
         [a, b, c, d]
+    }
+
+    /// A time between nothing and this, all alike.
+    pub fn next_duration(&mut self, longest: Duration) -> Duration {
+        let span = longest.as_nanos() + 1;
+        // The upper 64 bits of a product: no division, and no bias that anybody could measure.
+        let part = (u128::from(self.next_number()) * span) >> 64;
+        Duration::from_nanos(u64::try_from(part).unwrap_or(u64::MAX))
     }
 
     /// The sixteen bytes of a `Sec-WebSocket-Key`.

@@ -6,19 +6,26 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::latency::{Percentiles, round};
-use crate::options::{Command, Traffic};
+use crate::latency::{Latency, Percentiles, round};
+use crate::options::Command;
 use crate::run::{Outcome, Server};
+use crate::slices::Slices;
 use crate::tally::{Causes, Errors};
 
+mod modes;
 mod table;
+mod traffic;
+mod verdict;
+
+pub use modes::{ChurnReport, IdleReport, SlowReport, StormReport};
+pub use traffic::TrafficReport;
 
 /// The result of a run. What does not apply to the command is absent.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Nothing went wrong.
     pub ok: bool,
-    /// `echo`, `idle` or `fanout`.
+    /// `echo`, `idle`, `fanout`, `churn`, `storm`, `slow` or `mixed`.
     pub command: &'static str,
     /// As the user wrote it.
     pub command_line: String,
@@ -28,8 +35,10 @@ pub struct Report {
     pub host: Host,
     /// The address that was measured, with its path.
     pub url: String,
-    /// How many threads this client had.
+    /// How many threads each process of this client had.
     pub threads: u32,
+    /// How many processes this client had.
+    pub processes: u32,
     /// How many connections were asked for.
     pub connections_requested: u32,
     /// How many got their 101.
@@ -54,14 +63,38 @@ pub struct Report {
     pub seconds: f64,
     /// What went wrong with messages.
     pub errors: Errors,
+    /// Why no latency is told: this client itself could not keep up.
+    pub client_bottleneck: Option<String>,
+    /// Claims of the user's that do not hold, and why.
+    pub missed_requirements: Vec<String>,
     /// Of the commands that send.
     #[serde(flatten)]
     pub traffic: Option<TrafficReport>,
+    /// What idle connections were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<IdleReport>,
+    /// Of `churn` and `mixed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub churn: Option<ChurnReport>,
+    /// Of `storm`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<StormReport>,
+    /// Of `slow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow: Option<SlowReport>,
+    /// CPU time of the client's busiest thread while it was counted: 1 is one core.
+    pub client_busiest_thread: f64,
     /// CPU time of this client while it was counted.
     pub client_cpu_seconds: f64,
     /// Of the server's process, with `--pid`.
     #[serde(flatten)]
     pub server: Option<ServerReport>,
+    /// The latencies that the command is about.
+    #[serde(skip)]
+    pub latency: Latency,
+    /// The same, and the messages, one time after the other.
+    #[serde(skip)]
+    pub slices: Slices,
 }
 
 /// Where the client ran.
@@ -75,50 +108,6 @@ pub struct Host {
     pub machine: String,
     /// Processors that this process may use.
     pub cores: usize,
-}
-
-/// What was found about messages.
-#[derive(Debug, Serialize)]
-pub struct TrafficReport {
-    /// `closed` or `open`.
-    #[serde(rename = "loop")]
-    pub kind: &'static str,
-    /// What an open loop was asked for.
-    pub rate: Option<u64>,
-    /// Bytes of each payload.
-    pub message_size_bytes: usize,
-    /// `text` or `binary`.
-    pub message_kind: &'static str,
-    /// Messages in one send: the pipeline of echo, the burst of fanout.
-    pub batch: u32,
-    /// Topics of fanout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub topics: Option<u32>,
-    /// Publishers of each topic of fanout.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub publishers: Option<u32>,
-    /// Received while it was counted: replies of echo, deliveries of fanout.
-    pub messages: u64,
-    /// The same per second.
-    pub messages_per_second: f64,
-    /// Their payloads.
-    pub bytes: u64,
-    /// The same per second.
-    pub bytes_per_second: f64,
-    /// Sent during the whole run, with the warm-up.
-    pub messages_sent: u64,
-    /// Should have come during the whole run.
-    pub messages_expected: u64,
-    /// Came during the whole run.
-    pub messages_received: u64,
-    /// From the time at which a message was sent (closed loop) or should have been (open loop).
-    pub latency_us: Percentiles,
-    /// How late this client itself was to send (open loop): if this is not small, neither
-    /// rate nor latency is the server's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub send_lateness_us: Option<Percentiles>,
-    /// CPU time of this client.
-    pub client_cpu_us_per_message: f64,
 }
 
 /// What was found about the server's process.
@@ -156,6 +145,7 @@ impl Report {
             counted,
             client_cpu,
             server,
+            ..
         } = &outcome;
         let unanswered_closes = connections.unanswered_closes;
         let errors = Errors {
@@ -163,15 +153,21 @@ impl Report {
             ..messages.errors
         };
         let (failed, lost) = (connections.failed(), connections.lost());
-        let messages_counted = messages.counted;
-        Self {
+        let churn = ChurnReport::new(command, &outcome);
+        let things = match (command, &churn) {
+            (Command::Churn(_), Some(churn)) => churn.turns,
+            _ => messages.counted,
+        };
+        let bottleneck = verdict::bottleneck(common, &outcome);
+        let mut report = Self {
             ok: failed == 0 && lost == 0 && errors.sum() == 0,
             command: command.name(),
             command_line,
             version: env!("CARGO_PKG_VERSION"),
             host: Host::here(),
-            url: format!("ws://{}{}", common.target.host, common.target.path),
+            url: common.target.to_string(),
             threads: common.threads,
+            processes: common.processes,
             connections_requested: common.connections,
             connections_opened: connections.opened,
             connections_failed: failed,
@@ -184,12 +180,34 @@ impl Report {
             pings: connections.pings,
             seconds: seconds(*counted),
             errors,
-            traffic: TrafficReport::new(command, &outcome),
+            traffic: TrafficReport::new(command, &outcome, bottleneck.is_none()),
+            idle: IdleReport::new(command, &outcome),
+            churn: churn.map(|churn| churn.told(bottleneck.is_none())),
+            storm: StormReport::new(command, &outcome),
+            slow: SlowReport::new(command, &outcome, bottleneck.is_none()),
+            client_bottleneck: bottleneck,
+            missed_requirements: Vec::new(),
+            client_busiest_thread: round(connections.busiest),
             client_cpu_seconds: seconds(*client_cpu),
             server: server
                 .as_ref()
-                .map(|server| ServerReport::new(server, messages_counted, *counted)),
-        }
+                .map(|server| ServerReport::new(server, things, *counted)),
+            latency: verdict::latency(command, &outcome),
+            slices: outcome.messages.slices,
+        };
+        let missed = common.require.iter();
+        report.missed_requirements = missed
+            .filter_map(|requirement| requirement.miss(report.measured(requirement.metric())))
+            .collect();
+        report.ok &= report.missed_requirements.is_empty() && report.failed_clients() == 0;
+        report
+    }
+
+    /// Clients of a storm that never came back.
+    fn failed_clients(&self) -> u64 {
+        self.storm
+            .as_ref()
+            .map_or(0, |storm| storm.failed + storm.underway)
     }
 
     /// What went wrong, in one line; `None` if nothing did.
@@ -217,6 +235,7 @@ impl Report {
             doubled,
             reordered,
             unanswered_closes,
+            unfinished_turns,
         } = self.errors;
         for (count, what) in [
             (mismatched, "messages came back different"),
@@ -224,54 +243,15 @@ impl Report {
             (doubled, "messages came twice or were never sent"),
             (reordered, "messages came out of order"),
             (unanswered_closes, "close frames got no answer"),
+            (unfinished_turns, "closes led to no new connection"),
+            (self.failed_clients(), "clients did not come back"),
         ] {
             if count > 0 {
                 parts.push(format!("{count} {what}"));
             }
         }
+        parts.extend(self.missed_requirements.iter().cloned());
         (!self.ok).then(|| parts.join("; "))
-    }
-}
-
-impl TrafficReport {
-    fn new(command: &Command, outcome: &Outcome) -> Option<Self> {
-        let (traffic, size, batch): (&Traffic, _, _) = match command {
-            Command::Echo(options) => (&options.traffic, options.size, options.pipeline),
-            Command::Fanout(options) => (&options.traffic, options.size, options.burst),
-            Command::Idle(_) => return None,
-        };
-        let (topics, publishers) = match command {
-            Command::Fanout(options) => (Some(options.topics), Some(options.publishers)),
-            Command::Echo(_) | Command::Idle(_) => (None, None),
-        };
-        let messages = &outcome.messages;
-        let counted = outcome.counted.as_secs_f64();
-        Some(Self {
-            kind: if traffic.rate.is_some() {
-                "open"
-            } else {
-                "closed"
-            },
-            rate: traffic.rate,
-            message_size_bytes: size,
-            message_kind: if traffic.binary { "binary" } else { "text" },
-            batch,
-            topics,
-            publishers,
-            messages: messages.counted,
-            messages_per_second: per(messages.counted, counted),
-            bytes: messages.counted_bytes,
-            bytes_per_second: per(messages.counted_bytes, counted),
-            messages_sent: messages.sent,
-            messages_expected: messages.expected,
-            messages_received: messages.received,
-            latency_us: messages.latency.percentiles(),
-            send_lateness_us: traffic.rate.map(|_| messages.lateness.percentiles()),
-            client_cpu_us_per_message: each(
-                outcome.client_cpu.as_secs_f64() * 1e6,
-                messages.counted,
-            ),
-        })
     }
 }
 

@@ -1,30 +1,38 @@
-//! A whole run: starts the workers, leads them from phase to phase, and takes the readings of
-//! the server's process between the phases.
+//! A whole run: leads the workers from phase to phase, and takes the readings of the server's
+//! process between the phases.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use tidegate_io::epoll::EpollDriver;
-use tidegate_io::{Driver, Waker, files, host};
+use tidegate_io::{Driver, Waker};
 
+use crate::crew::{self, Threads};
 use crate::load::Load;
 use crate::options::Common;
 use crate::process::Process;
+use crate::processes::Processes;
 use crate::progress::{Bar, Progress};
 use crate::tally::{Connections, Messages, Window};
-use crate::worker::{self, Command, Place, Report};
+use crate::wire::Epoch;
+use crate::worker::{Command, Place, Report};
 
-/// How long the traffic is.
-#[derive(Debug, Clone, Copy)]
+/// How long the traffic is, and what comes before it.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Plan {
     /// Before counting begins.
     pub(crate) warmup: Duration,
     /// `None` where a number of messages decides.
     pub(crate) counted: Option<Duration>,
+    /// The load has something to do before the traffic.
+    pub(crate) prepare: bool,
+    /// A line tells when the traffic begins.
+    pub(crate) announce: bool,
+    /// The traffic may end before its time.
+    pub(crate) may_end_early: bool,
 }
 
 /// What a run has found.
@@ -34,6 +42,8 @@ pub(crate) struct Outcome {
     pub(crate) messages: Messages,
     /// From the first connect to the last 101.
     pub(crate) connecting: Duration,
+    /// How long what comes before the traffic took.
+    pub(crate) preparing: Duration,
     /// How long was counted.
     pub(crate) counted: Duration,
     /// CPU time of this program while it was counted.
@@ -59,8 +69,6 @@ pub(crate) struct Server {
     pub(crate) open: u32,
 }
 
-/// Descriptors beside the connections: standard streams, epoll, doorbells, the library's own.
-const SPARE_FILES: u64 = 32;
 /// How often the line on the terminal changes.
 const BLINK: Duration = Duration::from_millis(100);
 /// How long a server may take to come to rest before its memory is read.
@@ -69,45 +77,38 @@ const SETTLE: Duration = Duration::from_millis(200);
 const CLOSES_PER_SECOND: u32 = 10_000;
 
 /// Leads a run from its first connect to its last close.
-pub(crate) fn run<L: Load + 'static>(
+pub(crate) fn run(
     common: &Common,
     plan: Plan,
-    make: impl Fn(&Place) -> L,
+    make: &dyn Fn(&Place) -> Box<dyn Load>,
     know_wakers: impl FnOnce(Vec<Waker>),
 ) -> anyhow::Result<Outcome> {
-    check_limit(common)?;
+    crew::check_limit(common)?;
     let process = common.pid.map(Process::open).transpose().context("--pid")?;
     let mut run = Run::start(common, process, make)?;
-    let wakers = run.ready()?;
-    know_wakers(wakers.clone());
-    run.wakers = wakers;
+    run.await_ready(know_wakers)?;
     run.connect(common)?;
     if run.open > 0 {
+        run.prepare(plan)?;
         run.carry_load(plan)?;
     }
     run.close(common)?;
     Ok(run.outcome)
 }
 
-fn check_limit(common: &Common) -> anyhow::Result<()> {
-    let limit = files::raise_limit().context("cannot raise the limit of open files")?;
-    let needed = u64::from(common.connections) + SPARE_FILES;
-    if needed > limit {
-        bail!(
-            "{} connections need {needed} open files, but the limit is {limit}; raise it with ulimit -n",
-            common.connections
-        );
-    }
-    Ok(())
+#[derive(Debug)]
+enum Crew {
+    Threads(Threads),
+    Processes(Processes),
 }
 
 struct Run {
     clock: EpollDriver,
     bar: Bar,
     progress: Arc<Progress>,
-    commands: Vec<Sender<Command>>,
-    threads: Vec<Option<JoinHandle<()>>>,
-    wakers: Vec<Waker>,
+    crew: Crew,
+    /// How many there are in all processes.
+    workers: u32,
     reports: Receiver<(u32, Report)>,
     process: Option<Process>,
     open: u32,
@@ -115,73 +116,47 @@ struct Run {
 }
 
 impl Run {
-    fn start<L: Load + 'static>(
+    fn start(
         common: &Common,
         process: Option<Process>,
-        make: impl Fn(&Place) -> L,
+        make: &dyn Fn(&Place) -> Box<dyn Load>,
     ) -> anyhow::Result<Self> {
         let (sender, reports) = mpsc::channel();
-        let progress = Arc::new(Progress::new(common.threads));
-        let mut commands = Vec::new();
-        let mut threads = Vec::new();
-        let shared = Arc::new(common.clone());
-        for index in 0..common.threads {
-            let (first, count) = share_of(common, index);
-            let progress = Arc::clone(&progress);
-            let place = Place {
-                index,
-                first,
-                count,
-                common: Arc::clone(&shared),
-                progress,
-            };
-            let load = make(&place);
-            let (command_sender, command_receiver) = mpsc::channel();
-            let sender = sender.clone();
-            let core = common.core.map(|core| host::Core(core + index as usize));
-            let thread = host::spawn(format!("bench-{index}"), core, move |pinned| {
-                if core.is_some() && !pinned {
-                    let error = io::Error::other("this process may not run on the core of --core");
-                    // Nobody listens only if the whole run has been given up.
-                    let _ = sender.send((index, Report::Failed(error)));
-                    return;
-                }
-                worker::run(place, load, command_receiver, sender);
-            })
-            .context("cannot start a thread")?;
-            commands.push(command_sender);
-            threads.push(Some(thread));
-        }
+        let workers = crew::worker_count(common);
+        let progress = Arc::new(Progress::new(workers));
         let clock = EpollDriver::new(None)?;
-        let bar = Bar::new(!common.json);
-        let (wakers, outcome) = (Vec::new(), Outcome::default());
+        let crew = if common.processes > 1 {
+            let epoch = Epoch::read(&clock);
+            Crew::Processes(Processes::start(common, epoch, &progress, &sender)?)
+        } else {
+            Crew::Threads(Threads::start(common, 0, &progress, &sender, make)?)
+        };
+        let bar = Bar::new(u64::from(common.connections));
         Ok(Self {
             clock,
             bar,
             progress,
-            commands,
-            threads,
-            wakers,
+            crew,
+            workers,
             reports,
             process,
             open: 0,
-            outcome,
+            outcome: Outcome::default(),
         })
     }
 
-    fn ready(&mut self) -> anyhow::Result<Vec<Waker>> {
-        let mut wakers = vec![None; self.commands.len()];
-        for _ in 0..wakers.len() {
+    fn await_ready(&mut self, know_wakers: impl FnOnce(Vec<Waker>)) -> anyhow::Result<()> {
+        if let Crew::Threads(threads) = &mut self.crew {
+            know_wakers(threads.await_ready(&self.reports)?);
+            return Ok(());
+        }
+        for _ in 0..self.workers {
             let (index, report) = self.next("starting")?;
-            let Report::Ready(waker) = report else {
+            let Report::Ready(_) = report else {
                 bail!("worker {index} is out of step")
             };
-            wakers[index as usize] = Some(waker);
         }
-        wakers
-            .into_iter()
-            .collect::<Option<_>>()
-            .context("a worker has said so twice")
+        Ok(())
     }
 
     /// Opens the connections; with a process to watch, in two steps with a reading each.
@@ -189,7 +164,7 @@ impl Run {
         let mut server = Server::default();
         if let Some(process) = self.process {
             server.rss_before = process.rss()?;
-            if common.connections >= 10 * common.threads {
+            if common.connections >= 10 * self.workers {
                 self.connect_to(common, 100)?;
                 server.rss_tenth = Some((self.open, self.settled_rss(process)?));
             }
@@ -212,7 +187,7 @@ impl Run {
         let deadline = start + common.connect_timeout + ramp;
         self.command(Command::Connect { permille, deadline });
         self.open = 0;
-        for _ in 0..self.commands.len() {
+        for _ in 0..self.workers {
             let (index, report) = self.next("connecting")?;
             let Report::Connected { open } = report else {
                 bail!("worker {index} is out of step")
@@ -228,11 +203,25 @@ impl Run {
         Ok(process.rss()?)
     }
 
+    fn prepare(&mut self, plan: Plan) -> anyhow::Result<()> {
+        if plan.prepare {
+            let start = self.clock.now();
+            self.command(Command::Prepare { start });
+            self.await_finished("verifying", &mut 0)?;
+            self.outcome.preparing = self.clock.now() - start;
+        }
+        Ok(())
+    }
+
     fn carry_load(&mut self, plan: Plan) -> anyhow::Result<()> {
         let start = self.clock.now();
         let from = start + plan.warmup;
         let until = plan.counted.map(|counted| from + counted);
         self.command(Command::Run(Window { start, from, until }));
+        if plan.announce {
+            // That stderr is closed cannot be told to anybody.
+            let _ = writeln!(io::stderr(), "ready: {} connections are open", self.open);
+        }
         let mut finished = 0;
         self.pause_until(from, "warming up", &mut finished)?;
         let before = self.cpu_times()?;
@@ -243,6 +232,10 @@ impl Run {
         let after = self.cpu_times()?;
         self.outcome.client_cpu = after.0.saturating_sub(before.0);
         self.outcome.counted = plan.counted.unwrap_or_default();
+        if plan.may_end_early {
+            let spent = self.clock.now().saturating_duration_since(from);
+            self.outcome.counted = self.outcome.counted.min(spent);
+        }
         self.outcome.server = self.outcome.server.and_then(|server| {
             let cpu = after.1?.saturating_sub(before.1?);
             Some(Server {
@@ -254,18 +247,22 @@ impl Run {
         self.await_finished("draining", &mut finished)
     }
 
-    /// Of this process, and of the server's unless it has ended; then its connections are
+    /// Of this program, and of the server's process unless it has ended; then its connections are
     /// lost, and the report of those matters more.
     fn cpu_times(&self) -> io::Result<(Duration, Option<Duration>)> {
         let server = self.process.and_then(|process| process.cpu_time().ok());
-        Ok((Process::myself().cpu_time()?, server))
+        let mut own = Process::myself().cpu_time()?;
+        if let Crew::Processes(processes) = &self.crew {
+            own += processes.cpu_time()?;
+        }
+        Ok((own, server))
     }
 
     fn close(&mut self, common: &Common) -> anyhow::Result<()> {
         let extra = Duration::from_secs(1) * common.connections / CLOSES_PER_SECOND;
         let deadline = self.clock.now() + common.drain + extra;
         self.command(Command::Close { deadline });
-        for _ in 0..self.commands.len() {
+        for _ in 0..self.workers {
             let (index, report) = self.next("closing")?;
             let Report::Over(counts) = report else {
                 bail!("worker {index} is out of step")
@@ -273,11 +270,12 @@ impl Run {
             let (connections, messages) = *counts;
             self.outcome.connections.add(connections);
             self.outcome.messages.add(&messages);
-            if let Some(thread) = self.threads[index as usize].take() {
-                thread
-                    .join()
-                    .map_err(|_| anyhow!("worker {index} has panicked"))?;
+            if let Crew::Threads(threads) = &mut self.crew {
+                threads.join(index)?;
             }
+        }
+        if let Crew::Processes(processes) = &mut self.crew {
+            processes.join()?;
         }
         if self.outcome.counted.is_zero() {
             self.outcome.counted = self.outcome.messages.taken;
@@ -292,22 +290,28 @@ impl Run {
     }
 
     /// By now the server may have ended, which is no fault.
-    fn process_rss_after_close(&self, process: Process) -> u64 {
-        // The workers are gone, so this waits for the whole time.
-        let _ = self.reports.recv_timeout(SETTLE);
-        process.rss().unwrap_or(0)
-    }
-
-    fn command(&self, command: Command) {
-        for (sender, waker) in self.commands.iter().zip(&self.wakers) {
-            // A worker that is gone has said why, or is found to have panicked.
-            let _ = sender.send(command);
-            waker.wake();
+    fn process_rss_after_close(&mut self, process: Process) -> u64 {
+        // The workers are gone, so only the clock ends this.
+        let settled = self.clock.now() + SETTLE;
+        loop {
+            let left = settled.saturating_duration_since(self.clock.now());
+            if left.is_zero() {
+                return process.rss().unwrap_or(0);
+            }
+            let _ = self.clock.wait(tidegate_io::Timeout::At(settled));
+            while self.clock.reap().is_some() {}
         }
     }
 
-    fn await_finished(&mut self, phase: &str, finished: &mut usize) -> anyhow::Result<()> {
-        while *finished < self.commands.len() {
+    fn command(&mut self, command: Command) {
+        match &mut self.crew {
+            Crew::Threads(threads) => threads.command(command),
+            Crew::Processes(processes) => processes.command(command),
+        }
+    }
+
+    fn await_finished(&mut self, phase: &str, finished: &mut u32) -> anyhow::Result<()> {
+        while *finished < self.workers {
             let (index, report) = self.next(phase)?;
             let Report::Finished = report else {
                 bail!("worker {index} is out of step")
@@ -318,13 +322,8 @@ impl Run {
     }
 
     /// Returns at `end`, or when every worker has finished before.
-    fn pause_until(
-        &mut self,
-        end: Instant,
-        phase: &str,
-        finished: &mut usize,
-    ) -> anyhow::Result<()> {
-        while *finished < self.commands.len() && self.clock.now() < end {
+    fn pause_until(&mut self, end: Instant, phase: &str, finished: &mut u32) -> anyhow::Result<()> {
+        while *finished < self.workers && self.clock.now() < end {
             match self.next_before(Some(end), phase)? {
                 Some((_, Report::Finished)) => *finished += 1,
                 Some((index, _)) => bail!("worker {index} is out of step"),
@@ -357,8 +356,8 @@ impl Run {
             Ok((_, Report::Failed(error))) => Err(error.into()),
             Ok(report) => Ok(Some(report)),
             Err(RecvTimeoutError::Timeout) => {
-                self.bar.show(phase, &self.progress);
-                if self.threads.iter().flatten().any(JoinHandle::is_finished) {
+                self.bar.show(phase, &self.progress, self.clock.now());
+                if matches!(&self.crew, Crew::Threads(threads) if threads.has_ended()) {
                     // It may have said why in the meantime.
                     return match self.reports.try_recv() {
                         Ok((_, Report::Failed(error))) => Err(error.into()),
@@ -371,16 +370,4 @@ impl Run {
             Err(RecvTimeoutError::Disconnected) => Err(anyhow!("a worker has panicked")),
         }
     }
-}
-
-/// The first connection of a worker, and how many it has.
-pub(crate) fn share_of(common: &Common, worker: u32) -> (u32, u32) {
-    let (each, more) = (
-        common.connections / common.threads,
-        common.connections % common.threads,
-    );
-    (
-        worker * each + worker.min(more),
-        each + u32::from(worker < more),
-    )
 }

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use tidegate_io::epoll::EpollDriver;
+use rustix::time::{ClockId, clock_gettime};
+use tidegate_io::epoll::{Doorbell, EpollDriver};
 use tidegate_io::{Driver, Timeout, Waker};
 
 use crate::client::{Client, Next};
-use crate::load::Load;
-use crate::options::Common;
+use crate::crew::worker_count;
+use crate::load::{Load, Orders};
+use crate::options::{Common, Sources};
 use crate::progress::Progress;
 use crate::tally::{Connections, Messages, Window, count_cause};
 
@@ -24,6 +26,8 @@ use crate::tally::{Connections, Messages, Window, count_cause};
 pub(crate) enum Command {
     /// Connect until this many per mille of its connections have been tried.
     Connect { permille: u32, deadline: Instant },
+    /// Do what comes before the traffic.
+    Prepare { start: Instant },
     /// Carry the load.
     Run(Window),
     /// Close every connection and end.
@@ -33,11 +37,11 @@ pub(crate) enum Command {
 /// What a worker has to say.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// It is there, and is woken by this.
-    Ready(Waker),
+    /// It is there, and is woken by this, unless it is in another process.
+    Ready(Option<Waker>),
     /// The connects have ended; so many connections are open.
     Connected { open: u32 },
-    /// The load has ended.
+    /// What came before the traffic, or the load, has ended.
     Finished,
     /// All is over.
     Over(Box<(Connections, Messages)>),
@@ -53,20 +57,22 @@ pub(crate) struct Place {
     pub(crate) first: u32,
     /// How many connections it has.
     pub(crate) count: u32,
+    pub(crate) sources: Sources,
     pub(crate) common: Arc<Common>,
     pub(crate) progress: Arc<Progress>,
 }
 
 /// One thread of the client.
 #[derive(Debug)]
-pub(crate) struct Worker<L> {
+pub(crate) struct Worker {
     place: Place,
     driver: EpollDriver,
-    client: Client<L>,
+    client: Client,
     phase: Phase,
     /// Those before it have been tried.
     next_index: u32,
-    ready: Vec<u32>,
+    orders: Orders,
+    cpu: CpuWatch,
     commands: Receiver<Command>,
     reports: Sender<(u32, Report)>,
 }
@@ -104,14 +110,15 @@ const CLOSING_MAX: u32 = 1024;
 const DRAINS_MAX: u32 = 10;
 
 /// Runs a worker to its end, and says what became of it.
-pub(crate) fn run<L: Load>(
+pub(crate) fn run(
     place: Place,
-    load: L,
+    load: Box<dyn Load>,
+    bell: Doorbell,
     commands: Receiver<Command>,
     reports: Sender<(u32, Report)>,
 ) {
     let index = place.index;
-    let outcome = Worker::new(place, load, commands, reports.clone()).and_then(Worker::work);
+    let outcome = Worker::new(place, load, bell, commands, reports.clone()).and_then(Worker::work);
     let report = match outcome {
         Ok(counts) => Report::Over(Box::new(counts)),
         Err(error) => Report::Failed(error),
@@ -120,16 +127,17 @@ pub(crate) fn run<L: Load>(
     let _ = reports.send((index, report));
 }
 
-impl<L: Load> Worker<L> {
+impl Worker {
     fn new(
         place: Place,
-        load: L,
+        load: Box<dyn Load>,
+        bell: Doorbell,
         commands: Receiver<Command>,
         reports: Sender<(u32, Report)>,
     ) -> io::Result<Self> {
-        let mut driver = EpollDriver::new(None)?;
+        let mut driver = EpollDriver::with_bell(None, bell)?;
         driver.reserve(place.count as usize);
-        let client = Client::new(Arc::clone(&place.common), place.first, place.count, load);
+        let client = Client::new(&place, load);
         let phase = Phase::Resting;
         Ok(Self {
             place,
@@ -137,7 +145,8 @@ impl<L: Load> Worker<L> {
             client,
             phase,
             next_index: 0,
-            ready: Vec::new(),
+            orders: Orders::default(),
+            cpu: CpuWatch::default(),
             commands,
             reports,
         })
@@ -147,7 +156,7 @@ impl<L: Load> Worker<L> {
         // By default the kernel may wake a sleeper 50 us late, which an open loop would
         // count as latency. Without the right to change that, it does.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        self.report(Report::Ready(self.driver.waker()));
+        self.report(Report::Ready(Some(self.driver.waker())));
         let mut look = Look::At(None);
         while let Look::At(deadline) = look {
             self.driver
@@ -159,7 +168,9 @@ impl<L: Load> Worker<L> {
                 Look::Never
             };
         }
-        Ok((self.client.counts, self.client.load.into_messages()))
+        let mut counts = self.client.counts;
+        counts.busiest = self.cpu.share;
+        Ok((counts, self.client.load.into_messages()))
     }
 
     fn report(&self, report: Report) {
@@ -201,8 +212,23 @@ impl<L: Load> Worker<L> {
                     deadline,
                 }
             }
+            Command::Prepare { start } => {
+                let window = Window {
+                    start,
+                    from: start,
+                    until: None,
+                };
+                self.client.load.prepare(start, &self.client.open_indices());
+                Phase::Running {
+                    window,
+                    active_at: now,
+                    give_up_at: None,
+                }
+            }
             Command::Run(window) => {
                 let open = self.client.open_indices();
+                self.client.opening = false;
+                self.cpu = CpuWatch::default();
                 self.client.load.begin(window, &open);
                 Phase::Running {
                     window,
@@ -258,13 +284,13 @@ impl<L: Load> Worker<L> {
         since: Instant,
         since_index: u32,
     ) -> Option<Instant> {
-        let threads = self.place.common.threads;
-        let outstanding_max = self.place.common.outstanding.div_ceil(threads);
+        let workers = worker_count(&self.place.common);
+        let outstanding_max = self.place.common.outstanding.div_ceil(workers);
         while self.next_index < end && self.client.dialing < outstanding_max {
             let ramp = self.place.common.ramp;
             if ramp > 0 {
                 let before = f64::from(self.next_index - since_index);
-                let rate = f64::from(ramp) / f64::from(threads);
+                let rate = f64::from(ramp) / f64::from(workers);
                 let due = since + Duration::from_secs_f64(before / rate);
                 if now < due {
                     return Some(due);
@@ -288,10 +314,8 @@ impl<L: Load> Worker<L> {
     }
 
     fn step_running(&mut self, now: Instant) -> Look {
-        let mut next = self.client.load.tick(now, &mut self.ready);
-        while let Some(index) = self.ready.pop() {
-            self.client.attend(index, &mut self.driver);
-        }
+        let mut next = self.client.load.tick(now, &mut self.orders);
+        let again = self.carry_out_orders();
         let drain = self.place.common.drain;
         let Phase::Running {
             window,
@@ -301,31 +325,60 @@ impl<L: Load> Worker<L> {
         else {
             return Look::At(None);
         };
+        self.cpu.look(*window, now);
         if std::mem::take(&mut self.client.active) {
             *active_at = now;
         }
-        let mut finished = self.client.open == 0;
-        if window.until.is_none() || window.is_past(now) {
+        let mut finished = !again && self.client.load.is_over(self.client.open);
+        let past = window.is_past(now);
+        if window.until.is_none() || past {
             // Without an end, silence ends it; with one, so does a trickle.
             let trickle = now + drain.saturating_mul(DRAINS_MAX);
             let cap = *give_up_at.get_or_insert(trickle);
             let silence = *active_at + drain;
-            let limit = if window.until.is_some() {
-                silence.min(cap)
-            } else {
-                silence
-            };
-            finished |= now >= limit || self.client.load.outstanding() == 0;
-            next = Some(next.map_or(limit, |next| next.min(limit)));
+            let limit = if past { silence.min(cap) } else { silence };
+            let done = !again && self.client.load.outstanding() == 0;
+            finished |= now >= limit || done;
+            next = earlier(next, limit);
         } else if let Some(until) = window.until {
-            next = Some(next.map_or(until, |next| next.min(until)));
+            let mark = if now < window.from {
+                window.from
+            } else {
+                until
+            };
+            next = earlier(next, mark);
         }
         if !finished {
-            return Look::At(next);
+            return Look::At(if again { Some(now) } else { next });
         }
+        self.cpu.end(now);
+        self.client.load.end();
         self.phase = Phase::Resting;
         self.report(Report::Finished);
         Look::At(None)
+    }
+
+    /// Does what the load wants; tells whether that may have changed what it wants next.
+    fn carry_out_orders(&mut self) -> bool {
+        let (client, driver) = (&mut self.client, &mut self.driver);
+        let orders = &mut self.orders;
+        for index in orders.pause.drain(..) {
+            client.pause(index, driver);
+        }
+        while let Some(index) = orders.ready.pop() {
+            client.attend(index, driver);
+        }
+        for index in orders.dial.drain(..) {
+            client.dial(index, driver);
+        }
+        for index in orders.close.drain(..) {
+            client.close(index, false, driver);
+        }
+        let again = !orders.reset.is_empty();
+        for index in orders.reset.drain(..) {
+            client.close(index, true, driver);
+        }
+        again
     }
 
     fn step_closing(&mut self, now: Instant, next: u32, deadline: Instant) -> Look {
@@ -347,4 +400,47 @@ impl<L: Load> Worker<L> {
         }
         Look::At(Some(deadline))
     }
+}
+
+fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
+
+/// How busy this thread is while it is counted.
+#[derive(Debug, Default)]
+struct CpuWatch {
+    /// When counting began, and the thread's CPU time at that moment.
+    from: Option<(Instant, Duration)>,
+    /// CPU time by wall-clock time, once counting has ended.
+    share: f64,
+    ended: bool,
+}
+
+/// A shorter time says nothing about how busy a thread is.
+const WATCH_MIN: Duration = Duration::from_millis(100);
+
+impl CpuWatch {
+    fn look(&mut self, window: Window, now: Instant) {
+        if self.from.is_none() && now >= window.from {
+            self.from = Some((now, thread_cpu_time()));
+        }
+        if window.is_past(now) {
+            self.end(now);
+        }
+    }
+
+    fn end(&mut self, now: Instant) {
+        if let Some((from, cpu)) = self.from
+            && !std::mem::replace(&mut self.ended, true)
+            && now - from >= WATCH_MIN
+        {
+            let used = thread_cpu_time().saturating_sub(cpu);
+            self.share = used.as_secs_f64() / (now - from).as_secs_f64();
+        }
+    }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }

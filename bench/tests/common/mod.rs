@@ -6,6 +6,8 @@
     reason = "these are tests, although not marked as such"
 )]
 
+pub(crate) mod server;
+
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -100,7 +102,12 @@ pub(crate) fn bench(arguments: &[&str]) -> Ran {
 /// that never comes, and more than a loaded machine takes for one that does.
 pub(crate) fn measure(command: &str, address: SocketAddr, arguments: &[&str]) -> Ran {
     let url = format!("ws://{address}/ws/bench");
-    let mut all = vec![command, &url, "--json", "--drain", "2s"];
+    let mut all = vec![command, &url, "--json"];
+    if !arguments.contains(&"--drain") {
+        all.extend(["--drain", "2s"]);
+    }
+    // Whether a loaded machine keeps up is not what these tests are about.
+    all.extend(["--late-max", "1h", "--busy-max", "100"]);
     all.extend(arguments);
     bench(&all)
 }

@@ -3,6 +3,7 @@
 //! A timeout of `epoll_wait` is set and taken back with every sleep, which costs a turn some
 //! hundred nanoseconds, and more on a virtual machine. A shard waits for the same moment turn
 //! after turn, so a timer of the kernel's is set when the moment changes, and rings as an event.
+//! It also rings to the nanosecond, where `epoll_wait` knows whole milliseconds and rounds up.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -12,9 +13,6 @@ use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
-
-/// A wait that is shorter does not come twice: it is cheaper left to `epoll_wait`.
-const SHORT: Duration = Duration::from_millis(10);
 
 /// A timer that rings as an event of the epoll instance.
 #[derive(Debug)]
@@ -39,7 +37,7 @@ impl Alarm {
     /// Sees to it that a wait ends at `at`. `Some`: so long that `epoll_wait` has to see to it.
     pub(super) fn set(&mut self, at: Instant, now: Instant) -> Option<Duration> {
         let rest = at.saturating_duration_since(now);
-        if rest < SHORT {
+        if rest.is_zero() {
             return Some(rest);
         }
         let value = Timespec::try_from(rest).ok()?;
