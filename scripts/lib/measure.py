@@ -18,8 +18,8 @@ READY_WITHIN = 15.0
 
 
 def pinned(core, command):
-    """The command, kept on one core; as it is where there is no taskset or only one core."""
-    if shutil.which("taskset") and core in os.sched_getaffinity(0):
+    """The command, kept on one core; as it is without one, or where there is no taskset."""
+    if core is not None and shutil.which("taskset") and core in os.sched_getaffinity(0):
         return ["taskset", "-c", str(core)] + command
     return command
 
@@ -66,9 +66,9 @@ class Server:
 
 
 def tidegate(*options, core=0):
-    command = [f"{RELEASE}/tidegate", "serve", "--shards", "1"]
-    command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    return Server(" ".join(["tidegate", *options]), command + list(options), core)
+    command = [f"{RELEASE}/tidegate", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    shards = [] if "--shards" in options else ["--shards", "1"]
+    return Server(" ".join(["tidegate", *options]), command + shards + list(options), core)
 
 
 def bare_echo(core=0):
