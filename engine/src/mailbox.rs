@@ -11,6 +11,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender as Answer;
 #[cfg(not(all(test, loom)))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tidegate_io::waker::Ring;
 use tidegate_io::{Parcel, Waker};
 use tidegate_proto::MessageKind;
 
@@ -170,12 +171,26 @@ impl<N> Mailbox<N> {
         self.bell.disarm();
     }
 
+    /// Wakes the owner as a letter does: if it sleeps, and once.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::new(Ringer(Arc::clone(&self.bell)))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }
 
     pub(crate) fn take(&self) -> Option<Letter<N>> {
         self.receiver.try_recv().ok()
+    }
+}
+
+/// Rings for those who have left something elsewhere than in the mailbox, before they ring.
+struct Ringer(Arc<Doorbell>);
+
+impl Ring for Ringer {
+    fn ring(&self) {
+        self.0.ring();
     }
 }
 

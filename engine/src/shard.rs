@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_io::host::{Executor, Tasks};
 use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
 
@@ -23,7 +24,7 @@ use crate::counters::Shared;
 use crate::mailbox::{Letter, Mailbox, Post};
 #[cfg(test)]
 use crate::planted::Bug;
-use crate::{Context, End, EndReason, Handler, Limits};
+use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
 
 mod deliver;
 mod expire;
@@ -63,6 +64,8 @@ pub(crate) struct Parts<H: Handler> {
     pub(crate) index: usize,
     pub(crate) limits: Limits,
     pub(crate) compressor: Compressor,
+    /// Runs the tasks.
+    pub(crate) executor: Executor,
     pub(crate) mailbox: Mailbox<H::Note>,
     pub(crate) post: Post<H::Note>,
     pub(crate) shared: Arc<Shared>,
@@ -76,13 +79,16 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             index,
             limits,
             compressor,
+            executor,
             mailbox,
             post,
             shared,
             seed,
         } = parts;
-        let core = Core::new(index, driver.now(), limits, post, compressor, shared, seed);
-        let sweep_at = driver.now();
+        let now = driver.now();
+        let tasks = Tasks::new(executor, limits.tasks_max, mailbox.waker(), now);
+        let core = Core::new(index, now, limits, post, tasks, compressor, shared, seed);
+        let sweep_at = now;
         let mut shard = Self {
             driver,
             handler,
@@ -93,17 +99,29 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             drain: None,
             stopped: false,
         };
+        shard.handler.on_start(&mut ShardContext {
+            core: &mut shard.core,
+        });
         let _ = shard.driver.submit(Op::Listen);
         shard
     }
 
-    /// Turns until the shard has been stopped or has drained.
+    /// Turns until the shard has been stopped or has drained; between turns, tasks run.
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub(crate) fn run(&mut self) -> std::io::Result<()> {
-        while self.turn()? {}
+    pub(crate) async fn run(&mut self) -> std::io::Result<()> {
+        while self.turn()? {
+            if self.core.tasks.any_woken() {
+                self.run_tasks().await;
+            }
+        }
         Ok(())
+    }
+
+    /// Lets tasks run that have been woken: some, for a bounded time.
+    async fn run_tasks(&self) {
+        self.core.tasks.run(|| self.driver.now()).await;
     }
 
     /// One turn. `false`: it was the last.
@@ -119,7 +137,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// How long nothing needs to be done. From here to [`Self::wake_up`], mail rings the bell.
     fn fall_asleep(&self) -> Timeout {
         let timeout = self.timeout();
-        let may_sleep = timeout != Timeout::Now && self.mailbox.fall_asleep();
+        let may_sleep =
+            timeout != Timeout::Now && self.mailbox.fall_asleep() && !self.core.tasks.any_woken();
         if may_sleep { timeout } else { Timeout::Now }
     }
 
@@ -127,6 +146,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     fn wake_up(&mut self) -> bool {
         self.mailbox.wake_up();
         self.core.now = self.driver.now();
+        self.core.tasks.expire(self.core.now);
         self.receive();
         self.deliver();
         self.expire();
@@ -145,8 +165,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if core.has_work() || !core.operations.is_empty() || telling || !self.mailbox.is_empty() {
             return Timeout::Now;
         }
-        // Notes that cannot do anything until another shard has room wait for that.
-        if !core.notes.is_empty() && core.post.is_open() {
+        // What cannot do anything until another shard has room waits for that.
+        if !(core.notes.is_empty() && core.requests.is_empty()) && core.post.is_open() {
             return Timeout::Now;
         }
         let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
@@ -158,6 +178,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             sweep,
             drain,
             core.timers.next_due(),
+            core.tasks.next_due(),
         ]
         .into_iter()
         .flatten()
@@ -278,6 +299,7 @@ impl<D, H: Handler> Drop for Shard<D, H> {
         if std::thread::panicking() {
             return;
         }
+        self.core.tasks.clear();
         let slots: Vec<usize> = self.core.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Ok(slot) = u32::try_from(slot) else {

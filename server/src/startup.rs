@@ -7,7 +7,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use tidegate_engine::{Descriptors, Engine, Limits, Settings, ShardInfo, StartError, files};
+use tidegate_engine::{
+    Descriptors, Engine, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+};
 
 use crate::admin::{self, Admin};
 use crate::endpoints::Endpoints;
@@ -54,6 +56,15 @@ impl Failure {
             "cannot use io_uring ({error}): it takes Linux 5.19, and neither \
              kernel.io_uring_disabled nor a container's seccomp filter may forbid it; \
              `--io epoll` works everywhere"
+        ))
+    }
+
+    /// `--host glommio` was asked for, and this process cannot have it.
+    fn glommio(error: &io::Error) -> Self {
+        Self::failed(format!(
+            "cannot use glommio: {error}; it takes Linux 5.8, io_uring, which neither \
+             kernel.io_uring_disabled nor a container's seccomp filter may forbid, and 512KiB of \
+             locked memory; `--host thread` works everywhere"
         ))
     }
 
@@ -128,9 +139,10 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     ));
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
-        "{}, with {}",
+        "{}, with {}, on {}",
         show_shards(engine.shards()),
-        settings.io
+        settings.io,
+        show_host(engine.host())
     ));
     say(&files.show());
     phase.enter(Phase::Ready);
@@ -178,6 +190,7 @@ fn start_engine(
         share_port: settings.share_port,
         shards,
         io: settings.io,
+        host: settings.host,
         descriptors: settings.descriptors,
         compression: settings.compression,
         limits,
@@ -187,6 +200,7 @@ fn start_engine(
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => Failure::listen(address, "--listen", &source),
         StartError::Uring { source } => Failure::uring(&source),
+        StartError::Glommio { source } => Failure::glommio(&source),
         StartError::Start { .. } => Failure::failed(error.to_string()),
     })
 }
@@ -304,6 +318,13 @@ fn show_shards(shards: &[ShardInfo]) -> String {
             cores.join(", "),
             loose.join(", ")
         ),
+    }
+}
+
+fn show_host(info: &HostInfo) -> String {
+    match &info.reason {
+        None => info.host.to_string(),
+        Some(reason) => format!("{}, without glommio: {reason}", info.host),
     }
 }
 
