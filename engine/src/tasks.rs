@@ -138,7 +138,8 @@ impl<H: Handler> ShardHandle<H> {
         })
     }
 
-    /// Sends a message to one connection of this shard. It is lost when that is closed; when
+    /// Sends a message to one connection of this shard, before all publications of that turn.
+    /// It is lost when that is closed; when
     /// its outbox is full, it is disconnected as a slow consumer.
     ///
     /// # Errors
@@ -155,7 +156,8 @@ impl<H: Handler> ShardHandle<H> {
         })
     }
 
-    /// Starts the close handshake of one connection of this shard, if it is still open.
+    /// Starts the close handshake of one connection of this shard, if it is still open; as what
+    /// is sent, it goes before all publications of that turn.
     ///
     /// # Errors
     /// [`Busy`], as for [`Self::publish`].

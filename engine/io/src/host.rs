@@ -90,6 +90,21 @@ pub struct Seat {
     pub executor: Executor,
 }
 
+/// Runs `body` on a plain thread of its own, pinned to `core` if there is one. `body` is told
+/// whether the pin holds.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn spawn<T: Send + 'static>(
+    name: String,
+    core: Option<Core>,
+    body: impl FnOnce(bool) -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    Builder::new()
+        .name(name)
+        .spawn(move || body(thread::pin(core)))
+}
+
 /// Runs `body` on a thread of its own, after `prepare` has run there, with which nothing of the
 /// host is there yet.
 ///

@@ -20,6 +20,7 @@ mod compression;
 mod laws;
 mod peer;
 mod simulation;
+mod tasks;
 mod timeouts;
 
 use peer::Peer;

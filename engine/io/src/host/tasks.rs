@@ -228,13 +228,13 @@ impl Tasks {
     /// Wakes whoever has slept until `now`.
     pub fn expire(&self, now: Instant) {
         self.0.now.set(now);
-        // Whoever is woken may not find the timers borrowed.
-        while let Some(waker) = {
-            let due = self.0.timers.borrow_mut().take_due(now);
-            due
-        } {
+        while let Some(waker) = self.take_due(now) {
             waker.wake();
         }
+    }
+
+    fn take_due(&self, now: Instant) -> Option<task::Waker> {
+        self.0.timers.borrow_mut().take_due(now)
     }
 
     /// A future that is ready at this moment.
@@ -247,20 +247,21 @@ impl Tasks {
         &self.0.timers
     }
 
-    /// Drops all tasks.
+    /// Drops all tasks, and those which they spawn while they are dropped.
     pub fn clear(&self) {
-        // What is dropped may look at what is left, or spawn.
-        while let Some(slot) = {
-            let mut slots = self.0.slots.borrow_mut();
-            let first = slots.iter().next().map(|(key, _)| key);
-            first.map(|key| slots.remove(key))
-        } {
+        while let Some(slot) = self.take_any() {
             slot.future.take();
             // Its shell finds that there is nothing left.
             slot.admit();
             slot.shell.take();
         }
         while self.0.woken.queue.pop().is_ok() {}
+    }
+
+    fn take_any(&self) -> Option<Rc<Slot>> {
+        let mut slots = self.0.slots.borrow_mut();
+        let (key, _) = slots.iter().next()?;
+        Some(slots.remove(key))
     }
 }
 

@@ -14,10 +14,14 @@ pub(super) fn host<T, F: Future<Output = io::Result<T>>>(
     core: Option<Core>,
     body: impl FnOnce(Seat) -> F,
 ) -> io::Result<T> {
-    let pinned = core
-        .is_some_and(|core| core_affinity::set_for_current(core_affinity::CoreId { id: core.0 }));
+    let pinned = pin(core);
     let executor = Executor::here();
     run(body(Seat { pinned, executor }))
+}
+
+/// Pins this thread, if there is a core for it; says whether that holds.
+pub(super) fn pin(core: Option<Core>) -> bool {
+    core.is_some_and(|core| core_affinity::set_for_current(core_affinity::CoreId { id: core.0 }))
 }
 
 /// Runs a future that awaits nothing but [`super::Tasks::run`] of tasks on
@@ -39,12 +43,14 @@ pub(super) fn run_scheduled(executor: &LocalExecutor<'static>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Host, Place, cores, launch};
+    use super::super::{Host, Place, cores, launch, spawn};
     use super::*;
 
     #[test]
     fn a_pinned_thread_sees_its_one_core() {
         let core = cores()[0];
+        let seen = spawn("pinned".to_owned(), Some(core), |pinned| (pinned, cores()));
+        assert_eq!(seen.unwrap().join().unwrap(), (true, vec![core]));
         let place = Place {
             name: "pinned".to_owned(),
             core: Some(core),
