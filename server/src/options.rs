@@ -347,6 +347,7 @@ mod tests {
         assert_eq!(settings.admin, "127.0.0.1:9090".parse().unwrap());
         assert_eq!(settings.shards, None);
         assert_eq!(settings.io, Io::Auto);
+        assert_eq!(settings.host, Host::Auto);
         assert_eq!(settings.descriptors, Descriptors::Shared);
         assert_eq!(settings.message_size_max, 65_536);
         assert_eq!(settings.outbox_bytes_max, 192 * 1024);

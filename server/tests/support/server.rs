@@ -17,6 +17,9 @@ use super::process::{self, Process};
 /// `uring`, from the environment. All tests of the program can be run on another driver so.
 static IO: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("TIDEGATE_TEST_IO").ok());
 
+/// What runs their shards, unless a test says so itself: `glommio` or `thread`, likewise.
+static HOST: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("TIDEGATE_TEST_HOST").ok());
+
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 
@@ -64,6 +67,14 @@ impl Server {
     #[track_caller]
     pub(crate) fn with_descriptors(limit: u32, options: &[&str]) -> Self {
         let mut command = limited(limit);
+        command.args(arguments(options));
+        Self::spawn(command)
+    }
+
+    /// The same, with this `ulimit`.
+    #[track_caller]
+    pub(crate) fn with_limit(limit: &str, options: &[&str]) -> Self {
+        let mut command = with_limit(limit);
         command.args(arguments(options));
         Self::spawn(command)
     }
@@ -250,12 +261,14 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 
 /// The program, to be run with at most so many descriptors.
 pub(crate) fn limited(descriptors: u32) -> Command {
+    with_limit(&format!("-n {descriptors}"))
+}
+
+/// The program, to be run after this `ulimit`.
+pub(crate) fn with_limit(limit: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""),
-        PROGRAM,
-    ]);
+    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+    command.args(["-c", &script, PROGRAM]);
     command
 }
 
@@ -271,10 +284,12 @@ fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
             all.extend([option, value]);
         }
     }
-    if let Some(io) = &*IO
-        && !options.contains(&"--io")
-    {
-        all.extend(["--io", io]);
+    for (option, value) in [("--io", &*IO), ("--host", &*HOST)] {
+        if let Some(value) = value
+            && !options.contains(&option)
+        {
+            all.extend([option, value]);
+        }
     }
     all.extend(options);
     all
