@@ -17,7 +17,7 @@ use crate::compression::Budget;
 use crate::counters::Shared;
 use crate::id::SHARD_COUNT_MAX;
 use crate::mailbox::{Address, Letter};
-use crate::{Busy, Handler, Io, Settings, Snapshot};
+use crate::{Busy, Handler, Host, Io, Settings, Snapshot};
 
 mod threads;
 
@@ -165,20 +165,21 @@ impl Engine {
         }
         let chosen = settings.host.choose();
         let (host, reason) = chosen.map_err(|source| StartError::Glommio { source })?;
-        let host = HostInfo { host, reason };
-        let bells: io::Result<Vec<_>> = (0..count).map(|_| Doorbell::new()).collect();
-        bells
-            .and_then(|bells| {
-                start_shards(
-                    &settings,
-                    host,
-                    &cores,
-                    &Arc::new(reservation),
-                    bells.into(),
-                    Arc::new(make),
-                )
-            })
-            .map_err(|source| StartError::Start { source })
+        let bells: io::Result<Arc<[_]>> = (0..count).map(|_| Doorbell::new()).collect();
+        let bells = bells.map_err(|source| StartError::Start { source })?;
+        let (reservation, make) = (Arc::new(reservation), Arc::new(make));
+        let start = |host, reason| {
+            let (host, bells) = (HostInfo { host, reason }, Arc::clone(&bells));
+            start_shards(&settings, host, &cores, &reservation, bells, make.clone())
+        };
+        let started = match start(host, reason) {
+            // There was enough for one of them, and there is not for all.
+            Err(error) if settings.host == Host::Auto && host == host::Host::Glommio => {
+                start(host::Host::Thread, Some(error.to_string()))
+            }
+            outcome => outcome,
+        };
+        started.map_err(|source| StartError::Start { source })
     }
 
     /// The address that is listened on, with the port that the kernel chose.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use tidegate_engine::{
-    Descriptors, Engine, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+    Descriptors, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
 };
 
 use crate::admin::{self, Admin};
@@ -24,6 +24,9 @@ const NO_PERMISSION: u8 = 77;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
+
+/// Three rings and a bell of glommio's, and in debug builds a timer.
+const DESCRIPTORS_OF_GLOMMIO: u64 = 5;
 
 /// Standard streams, signals, the admin port with some clients, and a few to spare.
 const DESCRIPTORS_BESIDE: u64 = 64;
@@ -113,6 +116,7 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
         limit: files_max,
         shards,
         descriptors: settings.descriptors,
+        host: settings.host,
     };
     files.check()?;
 
@@ -220,16 +224,21 @@ struct Files {
     limit: u64,
     shards: usize,
     descriptors: Descriptors,
+    host: Host,
 }
 
 impl Files {
     /// How many descriptors each table needs before the first connection.
     fn needed(self) -> u64 {
         let shards = self.shards as u64;
+        let for_each = match self.host {
+            Host::Thread => DESCRIPTORS_PER_SHARD,
+            Host::Auto | Host::Glommio => DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_GLOMMIO,
+        };
         match self.descriptors {
-            Descriptors::Shared => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards,
+            Descriptors::Shared => DESCRIPTORS_BESIDE + for_each * shards,
             // Every table has the doorbells of all.
-            Descriptors::PerShard => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD + shards,
+            Descriptors::PerShard => DESCRIPTORS_BESIDE + for_each + shards,
         }
     }
 
@@ -356,6 +365,7 @@ mod tests {
             limit,
             shards,
             descriptors,
+            host: Host::Thread,
         }
     }
 
@@ -392,6 +402,12 @@ mod tests {
         for part in ["73", "74", "LimitNOFILE"] {
             assert!(failure.line.contains(part), "{}", failure.line);
         }
+        let glommio = |limit| Files {
+            host: Host::Glommio,
+            ..files(limit, 2, Descriptors::Shared)
+        };
+        assert_eq!(glommio(84).check(), Ok(()));
+        assert!(glommio(83).check().is_err());
         assert_eq!(files(71, 2, Descriptors::PerShard).check(), Ok(()));
         assert!(files(70, 2, Descriptors::PerShard).check().is_err());
     }

@@ -4,14 +4,15 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
-use std::process::Command;
-use std::thread;
+use std::process::{self, Command};
+use std::{env, fs, thread};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 use support::server::{self, PROGRAM, Server};
+use support::skip;
 use support::wire;
 
 /// The system calls of io_uring, whose numbers are those of every processor.
@@ -137,7 +138,7 @@ fn what_is_asked_for_and_forbidden_is_one_line_and_exit_code_1() {
 
 #[test]
 fn with_little_locked_memory_the_plain_host_serves() {
-    let mut server = Server::with_limit("-l 100", &["--host", "auto"]);
+    let mut server = Server::from(server::with_limit("-l 100"), &["--host", "auto"]);
     let line = shards_line(&server);
     assert!(
         line.contains("on plain threads, without glommio: "),
@@ -149,4 +150,28 @@ fn with_little_locked_memory_the_plain_host_serves() {
     command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     let ended = server::run(command.args(["--host", "glommio"]));
     assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
+}
+
+#[test]
+fn with_locked_memory_for_some_shards_but_not_for_all_the_plain_host_serves() {
+    let copy = env::temp_dir().join(format!("tidegate-hosts-{}", process::id()));
+    if let Some(command) = server::without_rights(&copy) {
+        let limited = || server::limiting(&command, "-l 512");
+        let mut server = Server::from(limited(), &["--host", "auto", "--shards", "16"]);
+        let line = shards_line(&server);
+        assert!(
+            line.contains("on plain threads, without glommio: "),
+            "{line}"
+        );
+        assert!(line.contains("locked memory"), "{line}");
+        assert_serves(&mut server);
+        let mut command = limited();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let ended = server::run(command.args(["--host", "glommio", "--shards", "16"]));
+        assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
+        assert!(ended.errors[0].contains("locked memory"), "{ended:?}");
+    } else {
+        skip::note("skipped: locked memory for some shards: setpriv cannot take the rights");
+    }
+    let _ = fs::remove_file(copy);
 }

@@ -1,10 +1,12 @@
 //! The real server as a child process.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use super::client::Client;
 use super::clock;
@@ -71,10 +73,9 @@ impl Server {
         Self::spawn(command)
     }
 
-    /// The same, with this `ulimit`.
+    /// The same, from this command.
     #[track_caller]
-    pub(crate) fn with_limit(limit: &str, options: &[&str]) -> Self {
-        let mut command = with_limit(limit);
+    pub(crate) fn from(mut command: Command, options: &[&str]) -> Self {
         command.args(arguments(options));
         Self::spawn(command)
     }
@@ -266,10 +267,35 @@ pub(crate) fn limited(descriptors: u32) -> Command {
 
 /// The program, to be run after this `ulimit`.
 pub(crate) fn with_limit(limit: &str) -> Command {
+    limiting(&Command::new(PROGRAM), limit)
+}
+
+/// The same for another way to run it.
+pub(crate) fn limiting(program: &Command, limit: &str) -> Command {
     let mut command = Command::new("sh");
-    let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
-    command.args(["-c", &script, PROGRAM]);
     command
+        .arg("-c")
+        .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""));
+    command.arg(program.get_program()).args(program.get_args());
+    command
+}
+
+/// The program run as somebody without rights, from a copy in this place; `None` where that cannot
+/// be arranged.
+pub(crate) fn without_rights(copy: &Path) -> Option<Command> {
+    if !geteuid().is_root() {
+        return Some(Command::new(PROGRAM));
+    }
+    // The build may lie in a folder that is closed to everybody else.
+    fs::copy(PROGRAM, copy).ok()?;
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--inh-caps=-all"]);
+        command.arg(copy);
+        command
+    };
+    let runs = as_nobody().arg("--version").output();
+    runs.is_ok_and(|done| done.status.success()).then(as_nobody)
 }
 
 /// `serve` on free ports of loopback and two shards, unless `options` say otherwise.

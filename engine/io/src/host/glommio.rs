@@ -85,14 +85,26 @@ pub(super) fn host<T, F: Future<Output = io::Result<T>>>(
 /// An executor on this thread, and whether that has been pinned.
 fn make(core: Option<Core>) -> io::Result<(LocalExecutor, bool)> {
     // Without this, the builder would panic.
-    let online = CpuSet::online()?;
+    let online = CpuSet::online();
+    let online = online.map_err(|error| {
+        io::Error::other(format!(
+            "glommio cannot read the topology of cores: {error}"
+        ))
+    })?;
     if let Some(Core(core)) = core
         && online.iter().any(|location| location.cpu == core)
         && let Ok(local) = builder(Placement::Fixed(core)).make()
     {
         return Ok((local, true));
     }
-    Ok((builder(Placement::Unbound).make()?, false))
+    match builder(Placement::Unbound).make().map_err(io::Error::from) {
+        Ok(local) => Ok((local, false)),
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            let line = "glommio's rings take more locked memory (`ulimit -l`): 256KiB a shard";
+            Err(io::Error::other(line))
+        }
+        Err(error) => Err(io::Error::other(format!("glommio cannot begin: {error}"))),
+    }
 }
 
 fn builder(placement: Placement) -> LocalExecutorBuilder {
