@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Threads that wait for all shards together; further work waits for one of them.
-const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(8).expect("it is 8");
+const THREADS_MAX: usize = 8;
 
 /// The cores of the process. A thread of the pool is a child of some shard's, and would have its
 /// one core.
@@ -18,7 +18,8 @@ static CORES: OnceLock<Option<CpuSet>> = OnceLock::new();
 /// Notes the cores of this thread, which is not a shard's yet.
 pub(super) fn note_cores() {
     CORES.get_or_init(|| {
-        blocking::set_max_blocking_threads(THREADS_MAX);
+        let threads_max = NonZeroUsize::new(THREADS_MAX).expect("it is 8");
+        blocking::set_max_blocking_threads(threads_max);
         sched_getaffinity(None).ok()
     });
 }

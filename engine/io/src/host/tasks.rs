@@ -15,9 +15,11 @@
 //! polls its task only when it has been admitted. So the bound holds on every host, and no
 //! other thread touches an executor.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -51,6 +53,8 @@ struct Inner {
     count_max: usize,
     now: Cell<Instant>,
     timers: RefCell<Timers>,
+    /// What a task has panicked with: executors would keep it to themselves.
+    panic: Cell<Option<Box<dyn Any + Send>>>,
 }
 
 /// What runs the shells of tasks.
@@ -140,6 +144,7 @@ impl Tasks {
             count_max,
             now: Cell::new(now),
             timers: RefCell::default(),
+            panic: Cell::new(None),
         }))
     }
 
@@ -190,6 +195,9 @@ impl Tasks {
 
     /// Polls tasks that have been woken: some, so that the loop is not delayed for long. `clock`
     /// is the shard's.
+    ///
+    /// # Panics
+    /// When a task does, with the same.
     pub async fn run(&self, clock: impl Fn() -> Instant) {
         let inner = &self.0;
         let start = clock();
@@ -206,6 +214,9 @@ impl Tasks {
             inner.now.set(now);
             slot.admit();
             inner.executor.run_until_polled(&slot).await;
+            if let Some(panic) = inner.panic.take() {
+                resume_unwind(panic);
+            }
             now = clock();
             if now.saturating_duration_since(start) >= TIME_MAX {
                 break;
@@ -284,6 +295,14 @@ impl Slot {
 }
 
 impl Shell {
+    /// Whoever polls the tasks hears of it, and this one is over.
+    fn fail(&self, panic: Box<dyn Any + Send>) -> Poll<()> {
+        if let Some(tasks) = self.tasks.upgrade() {
+            tasks.panic.set(Some(panic));
+        }
+        Poll::Ready(())
+    }
+
     fn end(&self) {
         let slot = &self.slot;
         // It holds the executor's task, which holds this.
@@ -311,7 +330,9 @@ impl Future for Shell {
             return Poll::Ready(());
         };
         let waker = task::Waker::from(Arc::clone(&slot.waker));
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let mut context = Context::from_waker(&waker);
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+        match polled.unwrap_or_else(|panic| self.fail(panic)) {
             Poll::Pending => {
                 *slot.future.borrow_mut() = Some(future);
                 Poll::Pending
