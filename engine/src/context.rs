@@ -1,12 +1,14 @@
 //! What a handler may do.
 
+use std::future::Future;
+use std::rc::Rc;
 use std::time::Instant;
 
 use tidegate_proto::{CloseCode, Message};
 
 use crate::connection::Connection;
 use crate::core::Core;
-use crate::{ConnectionId, Handler};
+use crate::{ConnectionId, Handler, ShardHandle, TooManyTasks};
 
 /// One connection, as its handler sees it during a callback.
 #[derive(Debug)]
@@ -106,6 +108,14 @@ impl<'a, H: Handler> Context<'a, H> {
             .state
     }
 
+    /// Begins a task on this shard; see [`ShardContext::spawn`].
+    ///
+    /// # Errors
+    /// [`TooManyTasks`].
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) -> Result<(), TooManyTasks> {
+        self.shard.spawn(task)
+    }
+
     /// When this turn began to receive, by the monotonic clock.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -161,6 +171,28 @@ impl<H: Handler> ShardContext<'_, H> {
         } else {
             self.core.post.tell(shard, note);
         }
+    }
+
+    /// Begins a task: a future that runs beside the loop, on this shard's thread, until it is
+    /// over or the shard ends. It shares the thread: between two turns of the loop some tasks
+    /// are polled, for about half a millisecond at most, and whatever one poll takes delays
+    /// every connection of the shard. What may wait belongs into [`ShardHandle::blocking`], and
+    /// what takes long has to [`ShardHandle::yield_now`] now and then.
+    ///
+    /// A task waits by what [`Self::handle`] gives, or by anything that wakes it from any
+    /// thread, such as a channel; not by what needs an executor of its own kind (tokio's, or
+    /// glommio's). If it panics, the shard fails, and the server with it.
+    ///
+    /// # Errors
+    /// [`TooManyTasks`], by [`crate::Limits::tasks_max`].
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + 'static) -> Result<(), TooManyTasks> {
+        self.core.tasks.spawn(task)
+    }
+
+    /// By what a task speaks to this shard, and tells the time.
+    #[must_use]
+    pub fn handle(&self) -> ShardHandle<H> {
+        ShardHandle::new(self.core.tasks.clone(), Rc::clone(&self.core.requests))
     }
 
     /// A shard for each topic: the same one, whichever shard asks.

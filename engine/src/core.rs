@@ -1,10 +1,12 @@
 //! What one shard owns, and what a handler can do to it: queue, nothing else.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use slab::Slab;
+use tidegate_io::host::Tasks;
 use tidegate_io::{Parcel, Peer};
 use tidegate_proto::frame::{encode_message, header_size};
 use tidegate_proto::handshake::Refusal;
@@ -15,6 +17,7 @@ use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
 use crate::mailbox::{Frame, Post};
 use crate::outbox::Outbox;
+use crate::tasks::Requests;
 use crate::timers::Timers;
 use crate::topics::{Subscriber, Subscription, Topics};
 use crate::turn::{Bytes, Turn};
@@ -47,6 +50,10 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) post: Post<H::Note>,
     /// Notes of the handler to itself.
     pub(crate) notes: VecDeque<H::Note>,
+    /// Of the application.
+    pub(crate) tasks: Tasks,
+    /// What they want done.
+    pub(crate) requests: Rc<Requests<H::Note>>,
     /// Bytes of large messages and of publications that have been queued since the last flush.
     pub(crate) bytes_queued: usize,
     /// Operations that could not be submitted while the driver's bytes were lent.
@@ -106,10 +113,12 @@ impl<H: Handler> Core<H> {
         now: Instant,
         limits: Limits,
         post: Post<H::Note>,
+        tasks: Tasks,
         compressor: Compressor,
         shared: Arc<Shared>,
         seed: u64,
     ) -> Self {
+        let requests = Rc::new(Requests::new(shard, limits.task_bytes_max));
         let expected = limits.connections_expected;
         Self {
             shard,
@@ -126,6 +135,8 @@ impl<H: Handler> Core<H> {
             touched: Vec::new(),
             post,
             notes: VecDeque::new(),
+            tasks,
+            requests,
             bytes_queued: 0,
             operations: Vec::new(),
             finishing: Vec::new(),

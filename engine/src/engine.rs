@@ -3,27 +3,25 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use tidegate_io::epoll::EpollDriver;
-use tidegate_io::host::{self, Core as ProcessorCore};
+use tidegate_io::host;
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{Doorbell, Driver, Reservation, files};
+use tidegate_io::{Doorbell, Reservation};
 
-use crate::compression::{Budget, Compressor};
-use crate::counters::Shared;
-use crate::handle::{Door, Handle, LETTER_TIMEOUT};
+use crate::handle::Handle;
 use crate::id::SHARD_COUNT_MAX;
-use crate::mailbox::{Address, Letter, Post, mailbox};
-use crate::shard::{Parts, Shard};
-use crate::{Descriptors, Handler, Io, Settings};
+use crate::{Handler, Host, Io, Settings};
+
+mod threads;
+
+use threads::start_shards;
 
 /// A running server.
 pub struct Engine {
     address: SocketAddr,
+    host: HostInfo,
     shards: Vec<ShardInfo>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     handle: Handle,
@@ -40,6 +38,15 @@ pub struct ShardInfo {
     pub pinned: bool,
 }
 
+/// What runs the shards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostInfo {
+    /// Which host.
+    pub host: host::Host,
+    /// Why it is not glommio's, if [`crate::Host::Auto`] would have chosen that.
+    pub reason: Option<String>,
+}
+
 /// The server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -54,6 +61,12 @@ pub enum StartError {
     /// [`Io::Uring`] was chosen, and this process may not have it.
     #[error("cannot use io_uring: {source}")]
     Uring {
+        /// Why.
+        source: io::Error,
+    },
+    /// [`Host::Glommio`](crate::Host::Glommio) was chosen, and this process may not have it.
+    #[error("cannot use glommio: {source}")]
+    Glommio {
         /// Why.
         source: io::Error,
     },
@@ -108,18 +121,23 @@ impl Engine {
         if settings.io.chosen() == Io::Uring {
             UringDriver::probe().map_err(|source| StartError::Uring { source })?;
         }
-        let bells: io::Result<Vec<_>> = (0..count).map(|_| Doorbell::new()).collect();
-        bells
-            .and_then(|bells| {
-                start_shards(
-                    &settings,
-                    &cores,
-                    &Arc::new(reservation),
-                    bells.into(),
-                    Arc::new(make),
-                )
-            })
-            .map_err(|source| StartError::Start { source })
+        let chosen = settings.host.choose();
+        let (host, reason) = chosen.map_err(|source| StartError::Glommio { source })?;
+        let bells: io::Result<Arc<[_]>> = (0..count).map(|_| Doorbell::new()).collect();
+        let bells = bells.map_err(|source| StartError::Start { source })?;
+        let (reservation, make) = (Arc::new(reservation), Arc::new(make));
+        let start = |host, reason| {
+            let (host, bells) = (HostInfo { host, reason }, Arc::clone(&bells));
+            start_shards(&settings, host, &cores, &reservation, bells, make.clone())
+        };
+        let started = match start(host, reason) {
+            // There was enough for one of them, and there is not for all.
+            Err(error) if settings.host == Host::Auto && host == host::Host::Glommio => {
+                start(host::Host::Thread, Some(error.to_string()))
+            }
+            outcome => outcome,
+        };
+        started.map_err(|source| StartError::Start { source })
     }
 
     /// The address that is listened on, with the port that the kernel chose.
@@ -132,6 +150,12 @@ impl Engine {
     #[must_use]
     pub fn shards(&self) -> &[ShardInfo] {
         &self.shards
+    }
+
+    /// What runs the shards.
+    #[must_use]
+    pub fn host(&self) -> &HostInfo {
+        &self.host
     }
 
     /// Speaks to the server from any thread.
@@ -156,196 +180,6 @@ impl Engine {
         }
         outcome
     }
-}
-
-/// What a shard's thread says first.
-struct Started<N> {
-    index: usize,
-    pinned: bool,
-    address: Address<N>,
-}
-
-/// What a shard's thread is given.
-struct Start<H: Handler> {
-    index: usize,
-    reservation: Arc<Reservation>,
-    /// Of all shards: each of them rings the others'.
-    bells: Arc<[Doorbell]>,
-    settings: Settings,
-    make: Arc<dyn Fn(usize) -> H + Send + Sync>,
-    shared: Arc<Shared>,
-    budget: Arc<Budget>,
-    started: Sender<Started<H::Note>>,
-    /// All addresses; nothing comes when another shard could not be started.
-    addresses: Receiver<Vec<Address<H::Note>>>,
-}
-
-/// Stops all shards when one ends before its time: the others cannot do its work.
-struct Fuse<N>(Vec<Address<N>>);
-
-impl<N> Drop for Fuse<N> {
-    fn drop(&mut self) {
-        for address in &self.0 {
-            address.send(Letter::Stop, LETTER_TIMEOUT);
-        }
-    }
-}
-
-/// The life of a shard's thread.
-fn run_shard<H: Handler>(start: Start<H>, pinned: bool) -> io::Result<()> {
-    let settings = &start.settings;
-    if settings.descriptors == Descriptors::PerShard {
-        let kept: Vec<_> = start.bells.iter().map(AsFd::as_fd).collect();
-        files::own_table(&kept)?;
-    }
-    let listener = Some(start.reservation.listener()?);
-    let bell = start.bells[start.index].clone();
-    let expected = settings.limits.connections_expected;
-    match settings.io.chosen() {
-        Io::Auto | Io::Epoll => {
-            let mut driver = EpollDriver::with_bell(listener, bell)?;
-            driver.reserve(expected);
-            run_on(driver, start, pinned)
-        }
-        Io::Uring => {
-            let mut driver = UringDriver::with_bell(listener, bell)?;
-            driver.reserve(expected);
-            run_on(driver, start, pinned)
-        }
-    }
-}
-
-fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, pinned: bool) -> io::Result<()> {
-    let Start {
-        index,
-        reservation,
-        bells: _,
-        settings,
-        make,
-        shared,
-        budget,
-        started,
-        addresses,
-    } = start;
-    let limits = settings.limits;
-    // Its socket belongs to the thread that made it.
-    drop(reservation);
-    let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
-    // Whoever starts the shards waits for this.
-    let _ = started.send(Started {
-        index,
-        pinned,
-        address,
-    });
-    drop(started);
-    let Ok(addresses) = addresses.recv() else {
-        return Ok(());
-    };
-    let mut fuse = Fuse(addresses.clone());
-    let others = addresses.into_iter().enumerate();
-    let targets = others
-        .map(|(other, address)| (other != index).then_some(address))
-        .collect();
-    let post = Post::new(targets, limits.mail_bytes_max);
-    let compressor = Compressor::new(settings.compression, budget);
-    let parts = Parts {
-        index,
-        limits,
-        compressor,
-        mailbox,
-        post,
-        shared,
-        seed: topic_seed(),
-    };
-    Shard::new(driver, make(index), parts).run()?;
-    fuse.0.clear();
-    Ok(())
-}
-
-fn start_shards<H: Handler>(
-    settings: &Settings,
-    cores: &[ProcessorCore],
-    reservation: &Arc<Reservation>,
-    bells: Arc<[Doorbell]>,
-    make: Arc<dyn Fn(usize) -> H + Send + Sync>,
-) -> io::Result<Engine> {
-    let count = bells.len();
-    let counters: Vec<Arc<Shared>> = (0..count).map(|_| Arc::default()).collect();
-    let budget = Arc::new(Budget::new(settings.compression));
-    let (started, all_started) = bounded::<Started<H::Note>>(count);
-    let mut threads = Vec::with_capacity(count);
-    let mut go = Vec::with_capacity(count);
-    let mut shards = Vec::with_capacity(count);
-    for (index, counters) in counters.iter().enumerate() {
-        let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
-        shards.push(ShardInfo {
-            index,
-            core: core.map(|core| core.0),
-            pinned: false,
-        });
-        let (go_on, addresses) = bounded(1);
-        go.push(go_on);
-        let (settings, make) = (settings.clone(), Arc::clone(&make));
-        let (started, shared) = (started.clone(), Arc::clone(counters));
-        let start = Start {
-            index,
-            reservation: Arc::clone(reservation),
-            bells: Arc::clone(&bells),
-            settings,
-            make,
-            shared,
-            budget: Arc::clone(&budget),
-            started,
-            addresses,
-        };
-        let name = format!("tidegate-{index}");
-        threads.push(host::spawn(name, core, move |pinned| {
-            run_shard(start, pinned)
-        })?);
-    }
-    drop(started);
-    let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
-    while let Ok(started) = all_started.recv() {
-        shards[started.index].pinned = started.pinned;
-        addresses[started.index] = Some(started.address);
-    }
-    let all: Option<Vec<Address<H::Note>>> = addresses.into_iter().collect();
-    let Some(all) = all else {
-        drop(go);
-        return Err(first_error(threads));
-    };
-    for go_on in &go {
-        let _ = go_on.send(all.clone());
-    }
-    let doors = all
-        .into_iter()
-        .map(|address| Box::new(address) as Box<dyn Door>)
-        .collect();
-    let handle = Handle {
-        doors,
-        counters: counters.into(),
-        budget,
-    };
-    Ok(Engine {
-        address: reservation.address(),
-        shards,
-        threads,
-        handle,
-    })
-}
-
-/// The seed of the topic table: unknown to clients, and not worth more than that.
-fn topic_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
-}
-
-fn first_error(threads: Vec<JoinHandle<io::Result<()>>>) -> io::Error {
-    let outcomes = threads.into_iter().map(JoinHandle::join);
-    let mut errors = outcomes.filter_map(|outcome| outcome.ok()?.err());
-    errors
-        .next()
-        .unwrap_or_else(|| io::Error::other("a shard ended while it was starting"))
 }
 
 impl fmt::Debug for Engine {

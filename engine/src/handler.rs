@@ -17,6 +17,11 @@ pub trait Handler: Sized + 'static {
     /// What the handlers of different shards tell each other; `()` if they do not.
     type Note: Send + 'static;
 
+    /// The shard is about to begin; a good moment to spawn tasks.
+    fn on_start(&mut self, shard: &mut ShardContext<'_, Self>) {
+        let _ = shard;
+    }
+
     /// A request has arrived. Nothing has been checked yet but that it is sound HTTP/1.1
     /// without a body.
     fn on_request(&mut self, request: &Request<'_>) -> Answer<Self::State>;

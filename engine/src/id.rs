@@ -40,6 +40,12 @@ impl ConnectionId {
         (self.0 >> (SLOT_BITS + GENERATION_BITS)) as usize
     }
 
+    /// Where it lies on its shard, if it is still there.
+    pub(crate) fn slot(self) -> u32 {
+        let slot = self.0 >> GENERATION_BITS & ((1 << SLOT_BITS) - 1);
+        u32::try_from(slot).expect("it has 24 bits")
+    }
+
     /// The id as a number, for logs.
     #[must_use]
     pub fn value(self) -> u64 {
@@ -73,6 +79,10 @@ mod tests {
         let id = ConnectionId::new(SHARD_COUNT_MAX - 1, 0, u32::MAX);
         assert_eq!(id.shard(), SHARD_COUNT_MAX - 1);
         assert_ne!(id, ConnectionId::new(SHARD_COUNT_MAX - 1, 1, u32::MAX));
+        assert_eq!(
+            ConnectionId::new(SHARD_COUNT_MAX - 1, 77, u32::MAX).slot(),
+            77
+        );
         assert_eq!(ConnectionId::new(1, 2, 3).value(), 1 << 54 | 2 << 30 | 3);
     }
 }

@@ -12,6 +12,7 @@ use crossbeam_channel::Sender as Answer;
 #[cfg(not(all(test, loom)))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tidegate_io::Waker;
+use tidegate_io::waker::Ring;
 use tidegate_proto::MessageKind;
 
 use crate::MemoryUse;
@@ -101,6 +102,11 @@ impl<N> Mailbox<N> {
         self.bell.disarm()
     }
 
+    /// Wakes the owner as a letter does: if it sleeps, and once.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::new(Ringer(Arc::clone(&self.bell)))
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.receiver.is_empty()
@@ -108,6 +114,15 @@ impl<N> Mailbox<N> {
 
     pub(crate) fn take(&self) -> Option<Letter<N>> {
         self.receiver.try_recv().ok()
+    }
+}
+
+/// Rings for those who have left something elsewhere than in the mailbox, before they ring.
+struct Ringer(Arc<Doorbell>);
+
+impl Ring for Ringer {
+    fn ring(&self) {
+        self.0.ring();
     }
 }
 

@@ -1,10 +1,12 @@
 //! Every maximum and every deadline of the engine, with its default.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::Compression;
+use tidegate_io::host;
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -19,6 +21,8 @@ pub struct Settings {
     pub shards: usize,
     /// By which driver the shards speak to the kernel. Default [`Io::Auto`].
     pub io: Io,
+    /// What runs the shards. Default [`Host::Auto`].
+    pub host: Host,
     /// Whose descriptors the shards use. Default [`Descriptors::Shared`].
     pub descriptors: Descriptors,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
@@ -59,6 +63,38 @@ impl fmt::Display for Io {
     }
 }
 
+/// What runs a shard's loop on its core, and its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Host {
+    /// [`Host::Glommio`] where this process may have it, else [`Host::Thread`].
+    #[default]
+    Auto,
+    /// An executor of glommio's, which needs `io_uring` (Linux 5.8), whichever driver the shards
+    /// use; [`crate::StartError::Glommio`] where it is not to be had.
+    Glommio,
+    /// A plain thread, pinned.
+    Thread,
+}
+
+impl Host {
+    /// What is meant, and why, if it is not what one would wish for.
+    ///
+    /// # Errors
+    /// Why there is no glommio, though it was asked for.
+    pub(crate) fn choose(self) -> io::Result<(host::Host, Option<String>)> {
+        match self {
+            Self::Thread => Ok((host::Host::Thread, None)),
+            Self::Glommio => host::Host::Glommio
+                .probe()
+                .map(|()| (host::Host::Glommio, None)),
+            Self::Auto => Ok(match host::Host::Glommio.probe() {
+                Ok(()) => (host::Host::Glommio, None),
+                Err(error) => (host::Host::Thread, Some(error.to_string())),
+            }),
+        }
+    }
+}
+
 /// Whose table of descriptors a shard uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Descriptors {
@@ -81,6 +117,7 @@ impl Default for Settings {
             share_port: false,
             shards: 0,
             io: Io::default(),
+            host: Host::default(),
             descriptors: Descriptors::default(),
             compression: Compression::default(),
             limits: Limits::default(),
@@ -117,6 +154,12 @@ pub struct Limits {
     /// How many bytes of publications may wait for another shard whose mailbox is full:
     /// 4 MiB. Beyond, publishing is refused with [`crate::Busy`].
     pub mail_bytes_max: usize,
+    /// How many tasks a shard runs at once: 10,000. Beyond, `spawn` is refused with
+    /// [`crate::TooManyTasks`].
+    pub tasks_max: usize,
+    /// How many bytes the tasks of a shard may ask to be published and sent in one turn:
+    /// 4 MiB. Beyond, they are refused with [`crate::Busy`].
+    pub task_bytes_max: usize,
     /// How many open connections a shard makes room for at its start. The room is address
     /// space, not memory, until it is used. 0, the default, lets it grow by doubling.
     pub connections_expected: usize,
@@ -136,6 +179,8 @@ impl Default for Limits {
             linger_timeout: Duration::from_secs(5),
             mailbox_letters_max: 1024,
             mail_bytes_max: 4 * 1024 * 1024,
+            tasks_max: 10_000,
+            task_bytes_max: 4 * 1024 * 1024,
             connections_expected: 0,
         }
     }

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_io::host::{Executor, Tasks};
 use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
 
@@ -24,7 +25,7 @@ use crate::mailbox::{Letter, Mailbox, Post};
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::survey::Survey;
-use crate::{Context, End, EndReason, Handler, Limits};
+use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
 
 mod deliver;
 mod expire;
@@ -68,6 +69,8 @@ pub(crate) struct Parts<H: Handler> {
     pub(crate) index: usize,
     pub(crate) limits: Limits,
     pub(crate) compressor: Compressor,
+    /// Runs the tasks.
+    pub(crate) executor: Executor,
     pub(crate) mailbox: Mailbox<H::Note>,
     pub(crate) post: Post<H::Note>,
     pub(crate) shared: Arc<Shared>,
@@ -81,13 +84,16 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             index,
             limits,
             compressor,
+            executor,
             mailbox,
             post,
             shared,
             seed,
         } = parts;
-        let core = Core::new(index, driver.now(), limits, post, compressor, shared, seed);
-        let sweep_at = driver.now();
+        let now = driver.now();
+        let tasks = Tasks::new(executor, limits.tasks_max, mailbox.waker(), now);
+        let core = Core::new(index, now, limits, post, tasks, compressor, shared, seed);
+        let sweep_at = now;
         let mut shard = Self {
             driver,
             handler,
@@ -100,17 +106,29 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             surveys: Vec::new(),
             stopped: false,
         };
+        shard.handler.on_start(&mut ShardContext {
+            core: &mut shard.core,
+        });
         let _ = shard.driver.submit(Op::Listen);
         shard
     }
 
-    /// Turns until the shard has been stopped or has drained.
+    /// Turns until the shard has been stopped or has drained; between turns, tasks run.
     ///
     /// # Errors
     /// When the kernel refuses to wait.
-    pub(crate) fn run(&mut self) -> std::io::Result<()> {
-        while self.turn()? {}
+    pub(crate) async fn run(&mut self) -> std::io::Result<()> {
+        while self.turn()? {
+            if self.core.tasks.any_woken() {
+                self.run_tasks().await;
+            }
+        }
         Ok(())
+    }
+
+    /// Lets tasks run that have been woken: some, for a bounded time.
+    async fn run_tasks(&self) {
+        self.core.tasks.run(|| self.driver.now()).await;
     }
 
     /// One turn. `false`: it was the last.
@@ -126,7 +144,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// How long nothing needs to be done. From here to [`Self::wake_up`], mail rings the bell.
     fn fall_asleep(&mut self) -> Timeout {
         self.has_mail = !self.mailbox.fall_asleep();
-        if self.has_mail {
+        // A task that is woken from now on rings the bell.
+        if self.has_mail || self.core.tasks.any_woken() {
             Timeout::Now
         } else {
             self.timeout()
@@ -137,6 +156,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     fn wake_up(&mut self) -> bool {
         self.has_mail |= self.mailbox.wake_up();
         self.core.now = self.driver.now();
+        self.core.tasks.expire(self.core.now);
         self.receive();
         self.deliver();
         self.expire();
@@ -156,15 +176,15 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if core.has_work() || !core.operations.is_empty() || chores {
             return Timeout::Now;
         }
-        // Notes that cannot do anything until another shard has room wait for that.
-        if !core.notes.is_empty() && core.post.is_open() {
+        // What cannot do anything until another shard has room waits for that.
+        if !(core.notes.is_empty() && core.requests.is_empty()) && core.post.is_open() {
             return Timeout::Now;
         }
         let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
         let drain = self.drain.as_ref().map(|drain| drain.until);
         let sweep = (!core.with_contexts.is_empty()).then_some(self.sweep_at);
         let mut next = core.timers.next_due();
-        for other in [backlog, self.listen_at, sweep, drain] {
+        for other in [backlog, self.listen_at, sweep, drain, core.tasks.next_due()] {
             if let Some(at) = other
                 && next.is_none_or(|next| at < next)
             {
@@ -288,6 +308,7 @@ impl<D, H: Handler> Drop for Shard<D, H> {
         if std::thread::panicking() {
             return;
         }
+        self.core.tasks.clear();
         let slots: Vec<usize> = self.core.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Ok(slot) = u32::try_from(slot) else {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod census;
+mod choices;
 mod endpoints;
 mod memory;
 mod metrics;

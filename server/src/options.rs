@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tidegate_engine::{Compression, Descriptors, Io};
+use clap::{Args, Parser, Subcommand};
+use tidegate_engine::{Compression, Descriptors, Host, Io};
 
+use crate::choices::{DriverChoice, HostChoice, Table, Tier};
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
 use crate::timeouts::{TimeoutOptions, Timeouts};
@@ -100,6 +101,11 @@ struct ServeOptions {
     #[arg(long, value_enum, value_name = "DRIVER", default_value = "auto")]
     io: DriverChoice,
 
+    /// What runs each shard: a glommio executor, which needs io_uring, a plain thread, or
+    /// glommio where it can be had and else a thread
+    #[arg(long, value_enum, value_name = "HOST", default_value = "auto")]
+    host: HostChoice,
+
     /// What the limit of open files holds for: the whole process, or each shard alone, which
     /// then has a table of descriptors of its own (most tools see that of the process only)
     #[arg(long, value_enum, value_name = "SCOPE", default_value = "process")]
@@ -150,58 +156,6 @@ pub(crate) enum Command {
     Print(String),
 }
 
-/// Whose table of descriptors the shards use, as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Table {
-    Shard,
-    Process,
-}
-
-impl From<Table> for Descriptors {
-    fn from(table: Table) -> Self {
-        match table {
-            Table::Shard => Self::PerShard,
-            Table::Process => Self::Shared,
-        }
-    }
-}
-
-/// How the shards speak to the kernel, as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DriverChoice {
-    Auto,
-    Epoll,
-    Uring,
-}
-
-impl From<DriverChoice> for Io {
-    fn from(choice: DriverChoice) -> Self {
-        match choice {
-            DriverChoice::Auto => Self::Auto,
-            DriverChoice::Epoll => Self::Epoll,
-            DriverChoice::Uring => Self::Uring,
-        }
-    }
-}
-
-/// How messages are compressed, as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Tier {
-    Off,
-    Shared,
-    Takeover,
-}
-
-impl Tier {
-    fn with_memory(self, bytes_max: usize) -> Compression {
-        match self {
-            Self::Off => Compression::Off,
-            Self::Shared => Compression::Shared,
-            Self::Takeover => Compression::Takeover { bytes_max },
-        }
-    }
-}
-
 /// How the server is to run, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServeSettings {
@@ -210,6 +164,7 @@ pub(crate) struct ServeSettings {
     /// `None`: one for each core.
     pub(crate) shards: Option<usize>,
     pub(crate) io: Io,
+    pub(crate) host: Host,
     pub(crate) descriptors: Descriptors,
     pub(crate) message_size_max: usize,
     pub(crate) outbox_bytes_max: usize,
@@ -259,6 +214,7 @@ impl ServeOptions {
             admin: self.admin,
             shards: self.shards,
             io: self.io.into(),
+            host: self.host.into(),
             descriptors: self.descriptors.into(),
             message_size_max: self.max_message,
             outbox_bytes_max: self.outbox_max.unwrap_or(self.max_message + OUTBOX_ROOM),
@@ -391,6 +347,7 @@ mod tests {
         assert_eq!(settings.admin, "127.0.0.1:9090".parse().unwrap());
         assert_eq!(settings.shards, None);
         assert_eq!(settings.io, Io::Auto);
+        assert_eq!(settings.host, Host::Auto);
         assert_eq!(settings.descriptors, Descriptors::Shared);
         assert_eq!(settings.message_size_max, 65_536);
         assert_eq!(settings.outbox_bytes_max, 192 * 1024);

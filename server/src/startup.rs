@@ -7,7 +7,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use tidegate_engine::{Descriptors, Engine, Limits, Settings, ShardInfo, StartError, files};
+use tidegate_engine::{
+    Descriptors, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+};
 
 use crate::admin::{self, Admin};
 use crate::endpoints::Endpoints;
@@ -22,6 +24,9 @@ const NO_PERMISSION: u8 = 77;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
+
+/// Three rings and a bell of glommio's, and in debug builds a timer.
+const DESCRIPTORS_OF_GLOMMIO: u64 = 5;
 
 /// Standard streams, signals, the admin port with some clients, and a few to spare.
 const DESCRIPTORS_BESIDE: u64 = 64;
@@ -54,6 +59,15 @@ impl Failure {
             "cannot use io_uring ({error}): it takes Linux 5.19, and neither \
              kernel.io_uring_disabled nor a container's seccomp filter may forbid it; \
              `--io epoll` works everywhere"
+        ))
+    }
+
+    /// `--host glommio` was asked for, and this process cannot have it.
+    fn glommio(error: &io::Error) -> Self {
+        Self::failed(format!(
+            "cannot use glommio: {error}; it takes Linux 5.8, io_uring, which neither \
+             kernel.io_uring_disabled nor a container's seccomp filter may forbid, and 512KiB of \
+             locked memory; `--host thread` works everywhere"
         ))
     }
 
@@ -102,6 +116,7 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
         limit: files_max,
         shards,
         descriptors: settings.descriptors,
+        host: settings.host,
     };
     files.check()?;
 
@@ -128,9 +143,10 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     ));
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
-        "{}, with {}",
+        "{}, with {}, on {}",
         show_shards(engine.shards()),
-        settings.io
+        settings.io,
+        show_host(engine.host())
     ));
     say(&files.show());
     phase.enter(Phase::Ready);
@@ -178,6 +194,7 @@ fn start_engine(
         share_port: settings.share_port,
         shards,
         io: settings.io,
+        host: settings.host,
         descriptors: settings.descriptors,
         compression: settings.compression,
         limits,
@@ -187,6 +204,7 @@ fn start_engine(
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => Failure::listen(address, "--listen", &source),
         StartError::Uring { source } => Failure::uring(&source),
+        StartError::Glommio { source } => Failure::glommio(&source),
         StartError::Start { .. } => Failure::failed(error.to_string()),
     })
 }
@@ -206,16 +224,21 @@ struct Files {
     limit: u64,
     shards: usize,
     descriptors: Descriptors,
+    host: Host,
 }
 
 impl Files {
     /// How many descriptors each table needs before the first connection.
     fn needed(self) -> u64 {
         let shards = self.shards as u64;
+        let for_each = match self.host {
+            Host::Thread => DESCRIPTORS_PER_SHARD,
+            Host::Auto | Host::Glommio => DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_GLOMMIO,
+        };
         match self.descriptors {
-            Descriptors::Shared => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards,
+            Descriptors::Shared => DESCRIPTORS_BESIDE + for_each * shards,
             // Every table has the doorbells of all.
-            Descriptors::PerShard => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD + shards,
+            Descriptors::PerShard => DESCRIPTORS_BESIDE + for_each + shards,
         }
     }
 
@@ -307,6 +330,13 @@ fn show_shards(shards: &[ShardInfo]) -> String {
     }
 }
 
+fn show_host(info: &HostInfo) -> String {
+    match &info.reason {
+        None => info.host.to_string(),
+        Some(reason) => format!("{}, without glommio: {reason}", info.host),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +365,7 @@ mod tests {
             limit,
             shards,
             descriptors,
+            host: Host::Thread,
         }
     }
 
@@ -371,6 +402,12 @@ mod tests {
         for part in ["73", "74", "LimitNOFILE"] {
             assert!(failure.line.contains(part), "{}", failure.line);
         }
+        let glommio = |limit| Files {
+            host: Host::Glommio,
+            ..files(limit, 2, Descriptors::Shared)
+        };
+        assert_eq!(glommio(84).check(), Ok(()));
+        assert!(glommio(83).check().is_err());
         assert_eq!(files(71, 2, Descriptors::PerShard).check(), Ok(()));
         assert!(files(70, 2, Descriptors::PerShard).check().is_err());
     }

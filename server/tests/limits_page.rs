@@ -187,6 +187,7 @@ fn each_option_that_is_a_limit_stands_on_the_page() {
         "--listen",
         "--admin",
         "--io",
+        "--host",
         "--compression",
         "--origin",
         "--share-port",

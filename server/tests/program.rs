@@ -3,12 +3,11 @@
 mod support;
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{self, Command};
 use std::time::Duration;
 use std::{env, fs};
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 
 use support::clock;
 use support::http;
@@ -107,23 +106,6 @@ fn a_port_can_be_shared_by_those_who_all_say_so() {
     assert_eq!(second.public, first.public);
 }
 
-/// The program run as somebody without rights; `None` where that cannot be arranged.
-fn without_rights(copy: &Path) -> Option<Command> {
-    if !geteuid().is_root() {
-        return Some(Command::new(PROGRAM));
-    }
-    // The build may lie in a folder that is closed to everybody else.
-    fs::copy(PROGRAM, copy).ok()?;
-    let as_nobody = || {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--clear-groups", "--inh-caps=-all"]);
-        command.arg(copy);
-        command
-    };
-    let runs = as_nobody().arg("--version").output();
-    runs.is_ok_and(|done| done.status.success()).then(as_nobody)
-}
-
 #[test]
 fn a_privileged_port_needs_permission() {
     const ADDRESS: &str = "127.0.0.1:81";
@@ -135,7 +117,7 @@ fn a_privileged_port_needs_permission() {
         return skip::note("skipped: a_privileged_port_needs_permission: here no port does");
     }
     let copy = env::temp_dir().join(format!("tidegate-{}", process::id()));
-    if let Some(mut command) = without_rights(&copy) {
+    if let Some(mut command) = server::without_rights(&copy) {
         command.args(["serve", "--listen", ADDRESS, "--admin", "127.0.0.1:0"]);
         let ended = assert_fails(&mut command, 77);
         assert!(ended.errors[0].contains(ADDRESS), "{}", ended.errors[0]);

@@ -2,14 +2,16 @@
 
 use smallvec::SmallVec;
 use tidegate_io::Driver;
+use tidegate_proto::{Message, MessageKind};
 
 use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
 use crate::compression::Compressor;
 use crate::core::Core;
 use crate::outbox::COPIED_SIZE_MAX;
 use crate::survey::Survey;
+use crate::tasks::Request;
 use crate::turn::{Bytes, RunIndex, Turn};
-use crate::{EndReason, ShardContext};
+use crate::{ConnectionId, EndReason, SendError, ShardContext};
 
 /// One turn takes so many letters at most, so that mail does not starve the sockets.
 const LETTERS_MAX: usize = 256;
@@ -28,6 +30,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn deliver(&mut self) {
         if self.has_mail {
             self.take_mail();
+        }
+        if !self.core.requests.is_empty() {
+            self.take_requests();
         }
         if !self.core.notes.is_empty() {
             self.take_notes();
@@ -87,6 +92,14 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 Letter::Drain(within) => self.start_drain(within),
                 Letter::Stop => self.stopped = true,
             }
+        }
+    }
+
+    /// What tasks have asked for since the last turn.
+    #[inline]
+    fn take_requests(&mut self) {
+        if !self.core.requests.is_empty() {
+            self.core.take_requests();
         }
     }
 
@@ -198,6 +211,17 @@ impl Deflated {
     }
 }
 
+/// What was taken apart to be kept.
+fn message_of(kind: MessageKind, payload: &[u8]) -> Message<'_> {
+    match kind {
+        MessageKind::Binary => Message::Binary(payload),
+        MessageKind::Text => match std::str::from_utf8(payload) {
+            Ok(text) => Message::Text(text),
+            Err(_) => unreachable!("it was put in as a str"),
+        },
+    }
+}
+
 impl<H: Handler> Core<H> {
     /// Joins what was published to the topic in this turn into as few runs as possible.
     fn make_runs(&mut self, topic: u32) {
@@ -257,21 +281,54 @@ impl<H: Handler> Core<H> {
         (moved, moved + (last - first) + (end - start), count + 1)
     }
 
-    fn publish_from_outside(
-        &mut self,
-        topic: &str,
-        kind: tidegate_proto::MessageKind,
-        payload: &[u8],
-    ) {
-        use tidegate_proto::{Message, MessageKind};
-        let message = match kind {
-            MessageKind::Binary => Message::Binary(payload),
-            MessageKind::Text => match std::str::from_utf8(payload) {
-                Ok(text) => Message::Text(text),
-                Err(_) => unreachable!("it was put in as a str"),
-            },
-        };
+    fn publish_from_outside(&mut self, topic: &str, kind: MessageKind, payload: &[u8]) {
         // Refused only while another shard is far behind, which is counted.
-        let _ = self.publish(topic, message);
+        let _ = self.publish(topic, message_of(kind, payload));
+    }
+
+    #[inline(never)]
+    fn take_requests(&mut self) {
+        // Those that cannot be done wait until another shard keeps up.
+        while self.post.is_open()
+            && let Some(request) = self.requests.take()
+        {
+            match request {
+                Request::Publish {
+                    topic,
+                    kind,
+                    payload,
+                } => self.publish_from_outside(&topic, kind, &payload),
+                Request::Send { to, kind, payload } => {
+                    self.send_to(to, message_of(kind, &payload));
+                }
+                Request::Close { to, code, reason } => {
+                    if let Some(slot) = self.slot_of(to) {
+                        let why = EndReason::ClosedByApplication;
+                        self.close(slot, code, &reason, why);
+                    }
+                }
+                Request::Tell(note) => self.notes.push_back(note),
+            }
+        }
+    }
+
+    /// Sends a message to a connection that may be gone.
+    fn send_to(&mut self, to: ConnectionId, message: Message<'_>) {
+        let Some(slot) = self.slot_of(to) else {
+            return;
+        };
+        if self.send(slot, message) == Err(SendError::Full) {
+            let generation = self.connections[slot as usize].generation;
+            let lost = (slot, generation, EndReason::SlowConsumer);
+            self.lost.push(lost);
+        }
+    }
+
+    /// The slot of an open connection of this shard.
+    fn slot_of(&mut self, id: ConnectionId) -> Option<u32> {
+        let slot = id.slot();
+        let exists = self.connections.contains(slot as usize);
+        let same = exists && self.id_of(slot) == id;
+        (same && self.connection(slot).open().is_some()).then_some(slot)
     }
 }

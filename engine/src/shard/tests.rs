@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_io::Driver;
+use tidegate_io::host::{Executor, run_here};
 use tidegate_io::sim::{Faults, SimDriver, World};
 
 use super::{Parts, Shard};
@@ -19,6 +20,7 @@ mod compression;
 mod laws;
 mod peer;
 mod simulation;
+mod tasks;
 mod timeouts;
 
 use peer::Peer;
@@ -128,6 +130,7 @@ fn shards_with<D: Driver, H: Handler<Note = u32>>(
             index,
             limits: limits.clone(),
             compressor: Compressor::new(compression, Arc::clone(budget)),
+            executor: Executor::here(),
             mailbox,
             post: Post::new(targets, limits.mail_bytes_max),
             shared: Arc::default(),
@@ -176,6 +179,7 @@ impl Stand {
     fn turn(&mut self, peers: &mut [Peer]) {
         for shard in &mut self.shards {
             shard.turn().expect("a simulation can always wait");
+            run_here(shard.run_tasks());
         }
         for peer in peers {
             peer.look();

@@ -1,10 +1,12 @@
 //! The real server as a child process.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 
 use super::client::Client;
 use super::clock;
@@ -16,6 +18,9 @@ use super::process::{self, Process};
 /// By which driver the servers speak to the kernel, unless a test says so itself: `epoll` or
 /// `uring`, from the environment. All tests of the program can be run on another driver so.
 static IO: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("TIDEGATE_TEST_IO").ok());
+
+/// What runs their shards, unless a test says so itself: `glommio` or `thread`, likewise.
+static HOST: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("TIDEGATE_TEST_HOST").ok());
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
@@ -64,6 +69,13 @@ impl Server {
     #[track_caller]
     pub(crate) fn with_descriptors(limit: u32, options: &[&str]) -> Self {
         let mut command = limited(limit);
+        command.args(arguments(options));
+        Self::spawn(command)
+    }
+
+    /// The same, from this command.
+    #[track_caller]
+    pub(crate) fn from(mut command: Command, options: &[&str]) -> Self {
         command.args(arguments(options));
         Self::spawn(command)
     }
@@ -250,13 +262,40 @@ pub(crate) fn run(command: &mut Command) -> Ended {
 
 /// The program, to be run with at most so many descriptors.
 pub(crate) fn limited(descriptors: u32) -> Command {
+    with_limit(&format!("-n {descriptors}"))
+}
+
+/// The program, to be run after this `ulimit`.
+pub(crate) fn with_limit(limit: &str) -> Command {
+    limiting(&Command::new(PROGRAM), limit)
+}
+
+/// The same for another way to run it.
+pub(crate) fn limiting(program: &Command, limit: &str) -> Command {
     let mut command = Command::new("sh");
-    command.args([
-        "-c",
-        &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""),
-        PROGRAM,
-    ]);
     command
+        .arg("-c")
+        .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""));
+    command.arg(program.get_program()).args(program.get_args());
+    command
+}
+
+/// The program run as somebody without rights, from a copy in this place; `None` where that cannot
+/// be arranged.
+pub(crate) fn without_rights(copy: &Path) -> Option<Command> {
+    if !geteuid().is_root() {
+        return Some(Command::new(PROGRAM));
+    }
+    // The build may lie in a folder that is closed to everybody else.
+    fs::copy(PROGRAM, copy).ok()?;
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--inh-caps=-all"]);
+        command.arg(copy);
+        command
+    };
+    let runs = as_nobody().arg("--version").output();
+    runs.is_ok_and(|done| done.status.success()).then(as_nobody)
 }
 
 /// `serve` on free ports of loopback and two shards, unless `options` say otherwise.
@@ -271,10 +310,12 @@ fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
             all.extend([option, value]);
         }
     }
-    if let Some(io) = &*IO
-        && !options.contains(&"--io")
-    {
-        all.extend(["--io", io]);
+    for (option, value) in [("--io", &*IO), ("--host", &*HOST)] {
+        if let Some(value) = value
+            && !options.contains(&option)
+        {
+            all.extend([option, value]);
+        }
     }
     all.extend(options);
     all

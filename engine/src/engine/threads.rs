@@ -1,0 +1,227 @@
+//! The threads of the shards: how each begins, and how all end when one does.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tidegate_io::epoll::EpollDriver;
+use tidegate_io::host::{self, Core as ProcessorCore, Place, Seat};
+use tidegate_io::uring::UringDriver;
+use tidegate_io::{Doorbell, Driver, Reservation, files};
+
+use super::{Engine, HostInfo, ShardInfo};
+use crate::compression::{Budget, Compressor};
+use crate::counters::Shared;
+use crate::handle::{Door, Handle, LETTER_TIMEOUT};
+use crate::mailbox::{Address, Letter, Post, mailbox};
+use crate::shard::{Parts, Shard};
+use crate::{Descriptors, Handler, Io, Settings};
+
+/// What a shard's thread says first.
+struct Started<N> {
+    index: usize,
+    pinned: bool,
+    address: Address<N>,
+}
+
+/// What a shard's thread is given.
+struct Start<H: Handler> {
+    index: usize,
+    reservation: Arc<Reservation>,
+    /// Of all shards: each of them rings the others'.
+    bells: Arc<[Doorbell]>,
+    settings: Settings,
+    make: Arc<dyn Fn(usize) -> H + Send + Sync>,
+    shared: Arc<Shared>,
+    budget: Arc<Budget>,
+    started: Sender<Started<H::Note>>,
+    /// All addresses; nothing comes when another shard could not be started.
+    addresses: Receiver<Vec<Address<H::Note>>>,
+}
+
+/// Stops all shards when one ends before its time: the others cannot do its work.
+struct Fuse<N>(Vec<Address<N>>);
+
+impl<N> Drop for Fuse<N> {
+    fn drop(&mut self) {
+        for address in &self.0 {
+            address.send(Letter::Stop, LETTER_TIMEOUT);
+        }
+    }
+}
+
+/// The life of a shard's thread.
+async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
+    let settings = &start.settings;
+    let listener = Some(start.reservation.listener()?);
+    let bell = start.bells[start.index].clone();
+    let expected = settings.limits.connections_expected;
+    match settings.io.chosen() {
+        Io::Auto | Io::Epoll => {
+            let mut driver = EpollDriver::with_bell(listener, bell)?;
+            driver.reserve(expected);
+            run_on(driver, start, seat).await
+        }
+        Io::Uring => {
+            let mut driver = UringDriver::with_bell(listener, bell)?;
+            driver.reserve(expected);
+            run_on(driver, start, seat).await
+        }
+    }
+}
+
+async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) -> io::Result<()> {
+    let Start {
+        index,
+        reservation,
+        bells: _,
+        settings,
+        make,
+        shared,
+        budget,
+        started,
+        addresses,
+    } = start;
+    let limits = settings.limits;
+    // Its socket belongs to the thread that made it.
+    drop(reservation);
+    let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
+    // Whoever starts the shards waits for this.
+    let _ = started.send(Started {
+        index,
+        pinned: seat.pinned,
+        address,
+    });
+    drop(started);
+    let Ok(addresses) = addresses.recv() else {
+        return Ok(());
+    };
+    let mut fuse = Fuse(addresses.clone());
+    let others = addresses.into_iter().enumerate();
+    let targets = others
+        .map(|(other, address)| (other != index).then_some(address))
+        .collect();
+    let post = Post::new(targets, limits.mail_bytes_max);
+    let compressor = Compressor::new(settings.compression, budget);
+    let parts = Parts {
+        index,
+        limits,
+        compressor,
+        executor: seat.executor,
+        mailbox,
+        post,
+        shared,
+        seed: topic_seed(),
+    };
+    Shard::new(driver, make(index), parts).run().await?;
+    fuse.0.clear();
+    Ok(())
+}
+
+pub(super) fn start_shards<H: Handler>(
+    settings: &Settings,
+    host: HostInfo,
+    cores: &[ProcessorCore],
+    reservation: &Arc<Reservation>,
+    bells: Arc<[Doorbell]>,
+    make: Arc<dyn Fn(usize) -> H + Send + Sync>,
+) -> io::Result<Engine> {
+    let count = bells.len();
+    let counters: Vec<Arc<Shared>> = (0..count).map(|_| Arc::default()).collect();
+    let budget = Arc::new(Budget::new(settings.compression));
+    let (started, all_started) = bounded::<Started<H::Note>>(count);
+    let mut threads = Vec::with_capacity(count);
+    let mut go = Vec::with_capacity(count);
+    let mut shards = Vec::with_capacity(count);
+    for (index, counters) in counters.iter().enumerate() {
+        let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
+        shards.push(ShardInfo {
+            index,
+            core: core.map(|core| core.0),
+            pinned: false,
+        });
+        let (go_on, addresses) = bounded(1);
+        go.push(go_on);
+        let (settings, make) = (settings.clone(), Arc::clone(&make));
+        let (started, shared) = (started.clone(), Arc::clone(counters));
+        let start = Start {
+            index,
+            reservation: Arc::clone(reservation),
+            bells: Arc::clone(&bells),
+            settings,
+            make,
+            shared,
+            budget: Arc::clone(&budget),
+            started,
+            addresses,
+        };
+        threads.push(launch(host.host, core, start)?);
+    }
+    drop(started);
+    let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
+    while let Ok(started) = all_started.recv() {
+        shards[started.index].pinned = started.pinned;
+        addresses[started.index] = Some(started.address);
+    }
+    let all: Option<Vec<Address<H::Note>>> = addresses.into_iter().collect();
+    let Some(all) = all else {
+        drop(go);
+        return Err(first_error(threads));
+    };
+    for go_on in &go {
+        let _ = go_on.send(all.clone());
+    }
+    let doors = all
+        .into_iter()
+        .map(|address| Box::new(address) as Box<dyn Door>)
+        .collect();
+    let handle = Handle {
+        doors,
+        counters: counters.into(),
+        budget,
+    };
+    Ok(Engine {
+        address: reservation.address(),
+        host,
+        shards,
+        threads,
+        handle,
+    })
+}
+
+/// Puts a shard on a thread of its own.
+fn launch<H: Handler>(
+    host: host::Host,
+    core: Option<ProcessorCore>,
+    start: Start<H>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    let name = format!("tidegate-{}", start.index);
+    let own_table = start.settings.descriptors == Descriptors::PerShard;
+    let bells = Arc::clone(&start.bells);
+    // Whatever the host opens belongs into the shard's table.
+    let prepare = move || {
+        if own_table {
+            let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
+            files::own_table(&kept)?;
+        }
+        Ok(())
+    };
+    let body = |seat| run_shard(start, seat);
+    host::launch(host, Place { name, core }, prepare, body)
+}
+
+/// The seed of the topic table: unknown to clients, and not worth more than that.
+fn topic_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+fn first_error(threads: Vec<JoinHandle<io::Result<()>>>) -> io::Error {
+    let outcomes = threads.into_iter().map(JoinHandle::join);
+    let mut errors = outcomes.filter_map(|outcome| outcome.ok()?.err());
+    errors
+        .next()
+        .unwrap_or_else(|| io::Error::other("a shard ended while it was starting"))
+}
