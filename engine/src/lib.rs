@@ -57,6 +57,9 @@ pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
 pub use reply::Reply;
 pub use settings::{Descriptors, Io, Limits, Settings};
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use shard::benched;
 pub use tidegate_io::{files, host};
 pub use tidegate_proto::handshake::{Refusal, Request};
 pub use tidegate_proto::{CloseCode, Message, MessageKind};

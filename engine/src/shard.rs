@@ -25,6 +25,8 @@ use crate::mailbox::{Letter, Mailbox, Post};
 use crate::planted::Bug;
 use crate::{Context, End, EndReason, Handler, Limits};
 
+#[cfg(feature = "bench")]
+pub mod benched;
 mod deliver;
 mod expire;
 mod flush;
