@@ -61,6 +61,9 @@ pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
 pub use reply::Reply;
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use shard::benched;
 pub use tasks::{Interval, ShardHandle};
 pub use tidegate_io::host::{Sleep, TooManyTasks, YieldNow};
 pub use tidegate_io::{files, host};

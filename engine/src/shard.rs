@@ -27,6 +27,8 @@ use crate::planted::Bug;
 use crate::survey::Survey;
 use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
 
+#[cfg(feature = "bench")]
+pub mod benched;
 mod deliver;
 mod expire;
 mod flush;
