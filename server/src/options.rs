@@ -8,10 +8,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tidegate_engine::{Compression, Descriptors, Io};
 
+use crate::doctor::DoctorSettings;
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
 use crate::timeouts::{TimeoutOptions, Timeouts};
 use crate::units;
+
+mod doctor;
+use doctor::DoctorOptions;
 
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
@@ -46,6 +50,9 @@ enum Verb {
     /// Run the server until it is told to stop
     #[command(after_help = SERVE_AFTER_HELP, next_line_help = true)]
     Serve(Box<ServeOptions>),
+    /// Say how many connections this host holds, what stops it first, and what mends that
+    #[command(after_help = doctor::AFTER_HELP, next_line_help = true)]
+    Doctor(DoctorOptions),
     /// Print the version
     Version,
 }
@@ -146,6 +153,8 @@ struct ServeOptions {
 pub(crate) enum Command {
     /// Run the server.
     Serve(Box<ServeSettings>),
+    /// Look at the host.
+    Doctor(DoctorSettings),
     /// Print this text and end.
     Print(String),
 }
@@ -239,6 +248,9 @@ pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Comm
         }) => options
             .mean()
             .map(|settings| Command::Serve(Box::new(settings))),
+        Ok(CommandLine {
+            command: Verb::Doctor(options),
+        }) => Ok(Command::Doctor(options.mean())),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Command::Print(error.render().to_string()))
@@ -368,7 +380,7 @@ mod tests {
     fn serve(line: &str) -> ServeSettings {
         match run(line).unwrap() {
             Command::Serve(settings) => *settings,
-            Command::Print(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 
