@@ -20,7 +20,7 @@ const PROCESS_BYTES: u64 = 16 << 20;
 
 /// What the process has open beside its shards: standard streams, the reservation of the
 /// address, signals, the admin port.
-const DESCRIPTORS_BESIDE: u64 = 10;
+const DESCRIPTORS_BESIDE: u64 = 9;
 /// Listener, epoll, doorbell, timer.
 const DESCRIPTORS_EPOLL: u64 = 4;
 /// Listener, ring, doorbell.
@@ -259,10 +259,7 @@ fn watches(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Finding {
     let wanted = settings.connections.get();
     let at = most.saturating_sub(own);
     let now = format!("{}, shared by all processes of the user", show(most));
-    let mend = format!(
-        "sysctl -w fs.epoll.max_user_watches={}",
-        wanted + wanted / 10 + own
-    );
+    let mend = raise(knobs, "fs.epoll.max_user_watches", wanted + own);
     let symptom = "further clients are accepted and closed at once (ENOSPC)";
     Finding::ceiling(NAME, at, wanted, now, symptom, mend)
 }
