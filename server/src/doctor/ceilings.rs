@@ -53,8 +53,9 @@ fn descriptors_used(host: &Host, settings: &DoctorSettings) -> u64 {
         Io::Uring => DESCRIPTORS_URING,
         Io::Auto | Io::Epoll => DESCRIPTORS_EPOLL,
     };
+    let inherited = host.inherited_below(host.table_size().unwrap_or(u64::MAX));
     match settings.descriptors {
-        Descriptors::Shared => DESCRIPTORS_BESIDE + host.inherited + per_shard * host.shards,
+        Descriptors::Shared => DESCRIPTORS_BESIDE + inherited + per_shard * host.shards,
         // The doorbells of all shards, and of the rest its own; nothing is inherited.
         Descriptors::PerShard => DESCRIPTORS_STREAMS + per_shard - 1 + host.shards,
     }

@@ -20,9 +20,9 @@ pub(super) struct Host {
     /// The hard limit of open files; `u64::MAX` is none.
     pub(super) files_max: Option<u64>,
     pub(super) nr_open: Option<u64>,
-    /// Descriptors that a server started in the same way would be given beside the standard
-    /// streams.
-    pub(super) inherited: u64,
+    /// Numbers of descriptors that a server started in the same way would be given beside the
+    /// standard streams.
+    pub(super) inherited: Vec<u64>,
     pub(super) file_max: Option<u64>,
     pub(super) files_used: Option<u64>,
     /// Whether the limits of the host do not hold for this process (CAP_SYS_ADMIN).
@@ -110,6 +110,13 @@ impl Host {
         let limit = self.files_max?;
         Some(self.nr_open.map_or(limit, |most| most.min(limit)))
     }
+
+    /// How many descriptors of a table of this size are taken by what is inherited: a limit of
+    /// open files is one of their numbers.
+    pub(super) fn inherited_below(&self, table_size: u64) -> u64 {
+        let below = self.inherited.iter().filter(|number| **number < table_size);
+        below.count() as u64
+    }
 }
 
 /// As many as the server makes shards for.
@@ -123,9 +130,9 @@ fn cores(tree: &Tree) -> u64 {
 }
 
 /// What this process was given beside the standard streams. It has opened nothing itself.
-fn inherited(tree: &Tree, process: Option<u32>) -> u64 {
+fn inherited(tree: &Tree, process: Option<u32>) -> Vec<u64> {
     if !tree.is_real() || process.is_some() {
-        return 0;
+        return Vec::new();
     }
     let open = tree.names("proc/self/fd").into_iter().filter_map(|name| {
         let number = whole(&name)?;
@@ -133,7 +140,7 @@ fn inherited(tree: &Tree, process: Option<u32>) -> u64 {
         read_link(tree.path(&format!("proc/self/fd/{number}"))).ok()?;
         Some(number)
     });
-    open.filter(|number| *number > 2).count() as u64
+    open.filter(|number| *number > 2).collect()
 }
 
 /// The hard limit of a line of `/proc/self/limits`, as it is written.
