@@ -42,13 +42,8 @@ fn taken(server: &Server, limit: u32) -> u32 {
 fn comes_true(limit: u32, options: &[&str]) {
     let count = expected(&doctor(limit, options));
     let server = Server::with_descriptors(limit, options);
-    let process = server.process();
     let mut crowd: Vec<_> = (0..count).map(|_| server.open("/echo")).collect();
-    assert_eq!(
-        process.descriptors(),
-        limit as usize,
-        "{count} and not one more"
-    );
+    assert_eq!(taken(&server, limit), limit, "{count} and not one more");
     let one_more = server.connect();
     // Everybody else is served, so the server has had its turn.
     for client in &mut crowd {
