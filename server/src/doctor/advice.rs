@@ -78,7 +78,7 @@ fn ports(knob: &Knob) -> Finding {
     let now = knob.now.clone().unwrap_or_default();
     let mut bounds = now.split(' ').filter_map(whole);
     let (first, last) = (bounds.next().unwrap_or(0), bounds.next().unwrap_or(0));
-    let count = (last + 1).saturating_sub(first);
+    let count = last.saturating_add(1).saturating_sub(first);
     let symptom = format!(
         "only for hosts that dial: {} connections from one address to one address and port, then EADDRNOTAVAIL",
         show(count)

@@ -152,7 +152,7 @@ fn file_max(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Finding {
     let own = descriptors_used(host, settings);
     let at = most.saturating_sub(used).saturating_sub(own);
     let now = format!("fs.file-max {}, {} in use", show(most), show(used));
-    let mend = raise(knobs, "fs.file-max", used + own + wanted);
+    let mend = raise(knobs, "fs.file-max", used.saturating_add(own + wanted));
     let finding = Finding::ceiling(NAME, at, wanted, now, SYMPTOM, mend);
     if finding.level == Level::Stops && host.is_admin == Some(true) {
         return Finding {
@@ -326,7 +326,11 @@ fn tracker(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Option<Fin
             ..Finding::note(NAME, now, &symptom)
         });
     }
-    let raise = raise(knobs, "net.netfilter.nf_conntrack_max", count + wanted);
+    let raise = raise(
+        knobs,
+        "net.netfilter.nf_conntrack_max",
+        count.saturating_add(wanted),
+    );
     let mend = format!("tuning/conntrack --yes (exempts the port), or {raise}");
     let at = most.saturating_sub(count);
     Some(Finding::ceiling(NAME, at, wanted, now, SYMPTOM, mend))

@@ -15,6 +15,7 @@ pub(super) enum Level {
     /// Worth knowing.
     Note,
     /// As it should be.
+    #[serde(rename = "ok")]
     Fine,
 }
 
