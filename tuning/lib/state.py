@@ -28,12 +28,14 @@ class State:
 
     def save(self):
         """To disk, whole or not at all; gone when there is nothing to keep."""
-        folder = os.path.dirname(self.path)
         if self.is_empty():
-            self.drop_folders()
-            for path in (self.path, folder, os.path.dirname(folder)):
-                remove_if_unused(path)
+            remove_if_unused(self.path)
+            for made in reversed(self.folders):
+                remove_if_unused(self.host.path(made))
+            self.folders = []
             return
+        folder = os.path.dirname(self.path)
+        self.folders += self.missing(os.path.dirname(PATH))
         os.makedirs(folder, mode=0o755, exist_ok=True)
         partial = self.path + ".new"
         kept = {"knobs": self.knobs, "files": self.files, "commands": self.commands, "folders": self.folders}
@@ -85,19 +87,19 @@ class State:
             raise
 
     def make_folder(self, path):
-        missing = []
-        while path and not os.path.isdir(self.host.path(path)):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for folder in reversed(missing):
-            self.folders.append(folder)
-            self.save()
+        missing = self.missing(path)
+        self.folders += missing
+        self.save()
+        for folder in missing:
             os.mkdir(self.host.path(folder))
 
-    def drop_folders(self):
-        for folder in reversed(self.folders):
-            remove_if_unused(self.host.path(folder))
-        self.folders = []
+    def missing(self, path):
+        """The folders that must be made for this one, the outermost first."""
+        missing = []
+        while path and not os.path.isdir(self.host.path(path)):
+            missing.insert(0, path)
+            path = os.path.dirname(path)
+        return missing
 
 
 def remove_if_unused(path):

@@ -261,8 +261,11 @@ impl Reader<'_> {
             Kind::Boot => {
                 // A negative number: this namespace shares the table of the host.
                 let text = self.tree.read(path)?;
-                let text = text.trim();
-                Some(vec![whole(text.strip_prefix('-').unwrap_or(text))?])
+                let numbers = text
+                    .split_whitespace()
+                    .map(|word| whole(word.strip_prefix('-').unwrap_or(word)));
+                let numbers: Option<Vec<u64>> = numbers.collect();
+                numbers.filter(|numbers| !numbers.is_empty())
             }
             _ => self.tree.numbers(path),
         }
