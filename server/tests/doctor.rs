@@ -170,7 +170,7 @@ fn each_ceiling_is_found_when_it_is_the_lowest() {
             "fs.epoll.max_user_watches",
             "50000",
             "epoll watches of the user",
-            50_000 - 3 * 32 - 8,
+            50_000 - 3 * 32 - 2,
         ),
         ("fs.nr_open", "30000", "open files", 30_000 - 9 - 4 * 32),
         (

@@ -29,6 +29,8 @@ const DESCRIPTORS_URING: u64 = 3;
 const DESCRIPTORS_STREAMS: u64 = 3;
 /// Doorbell, timer, listener: what a shard's epoll watches beside connections.
 const WATCHES_PER_SHARD: u64 = 3;
+/// What signals and the admin port watch.
+const WATCHES_BESIDE: u64 = 2;
 
 /// All ceilings, known or not.
 pub(super) fn findings(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Vec<Finding> {
@@ -256,7 +258,7 @@ fn watches(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Finding {
     let Some(most) = host.watches_max else {
         return Finding::unknown(NAME, "fs.epoll.max_user_watches cannot be read");
     };
-    let own = WATCHES_PER_SHARD * host.shards + 8;
+    let own = WATCHES_PER_SHARD * host.shards + WATCHES_BESIDE;
     let wanted = settings.connections.get();
     let at = most.saturating_sub(own);
     let now = format!("{}, shared by all processes of the user", show(most));
