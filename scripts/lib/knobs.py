@@ -191,7 +191,7 @@ def watches(_rounds):
 
 
 def queued(_rounds):
-    """What the kernel holds for a client that does not read, of 12 MiB that were published."""
+    """What the kernel holds for a client that does not read, of 12 MB that were published."""
     row("tcp_wmem maximum", "tcp_notsent_lowat", "bytes in the kernel's send queue")
     for wmem, lowat in ((4194304, 4294967295), (262144, 4294967295), (4194304, 131072), (262144, 131072)):
         put("net.ipv4.tcp_wmem", f"4096 16384 {wmem}")

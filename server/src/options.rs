@@ -13,9 +13,7 @@ use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
 use crate::timeouts::{TimeoutOptions, Timeouts};
 use crate::units;
-
 mod doctor;
-use doctor::DoctorOptions;
 
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
@@ -52,7 +50,7 @@ enum Verb {
     Serve(Box<ServeOptions>),
     /// Say how many connections this host holds, what stops it first, and what mends that
     #[command(after_help = doctor::AFTER_HELP, next_line_help = true)]
-    Doctor(DoctorOptions),
+    Doctor(doctor::DoctorOptions),
     /// Print the version
     Version,
 }
@@ -240,17 +238,11 @@ pub(crate) fn version() -> String {
 /// A [`Failure`] of one line, with the exit code for wrong usage.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
     match CommandLine::try_parse_from(arguments) {
-        Ok(CommandLine {
-            command: Verb::Version,
-        }) => Ok(Command::Print(version() + "\n")),
-        Ok(CommandLine {
-            command: Verb::Serve(options),
-        }) => options
-            .mean()
-            .map(|settings| Command::Serve(Box::new(settings))),
-        Ok(CommandLine {
-            command: Verb::Doctor(options),
-        }) => Ok(Command::Doctor(options.mean())),
+        Ok(line) => Ok(match line.command {
+            Verb::Version => Command::Print(version() + "\n"),
+            Verb::Serve(options) => Command::Serve(Box::new(options.mean()?)),
+            Verb::Doctor(options) => Command::Doctor(options.mean()),
+        }),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Command::Print(error.render().to_string()))

@@ -312,6 +312,10 @@ fn tracker(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Option<Fin
     let (count, most) = host.tracked?;
     let wanted = settings.connections.get();
     let now = format!("follows {} of {}", show(count), show(most));
+    if host.is_exempt {
+        let meaning = "tuning/conntrack has exempted ports: the server's is taken to be one";
+        return Some(Finding::note(NAME, now, meaning));
+    }
     if count == 0 {
         // Loaded, but no rule asks for it, or nothing is connected.
         let level = if most < wanted {

@@ -41,6 +41,8 @@ pub(super) struct Host {
     /// Of the connection tracker: how many it follows, and how many at most. `None` where there
     /// is none.
     pub(super) tracked: Option<(u64, u64)>,
+    /// Whether `tuning/conntrack` has exempted ports from it since the boot.
+    pub(super) is_exempt: bool,
     pub(super) cores: u64,
     /// How many shards the server has.
     pub(super) shards: u64,
@@ -92,6 +94,7 @@ impl Host {
             tracked: tree
                 .sysctl("net.netfilter.nf_conntrack_count")
                 .zip(tree.sysctl("net.netfilter.nf_conntrack_max")),
+            is_exempt: is_exempt(tree).unwrap_or(false),
             cores,
             shards: shards.map_or(cores, |shards| shards as u64),
             kernel: tree
@@ -141,6 +144,14 @@ fn inherited(tree: &Tree, process: Option<u32>) -> Vec<u64> {
         Some(number)
     });
     open.filter(|number| *number > 2).collect()
+}
+
+/// What the scripts have put on record, which holds until the next boot.
+fn is_exempt(tree: &Tree) -> Option<bool> {
+    let record = tree.read("var/lib/tidegate/tuning/state.json")?;
+    let record: serde_json::Value = serde_json::from_str(&record).ok()?;
+    let boot = record.pointer("/commands/conntrack/boot")?.as_str()?;
+    Some(tree.read("proc/sys/kernel/random/boot_id")?.trim() == boot)
 }
 
 /// The hard limit of a line of `/proc/self/limits`, as it is written.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::server::{self, Ended};
+
 static TREES: AtomicUsize = AtomicUsize::new(0);
 
 /// A made-up host, removed when dropped.
@@ -211,6 +213,67 @@ pub(crate) fn tuning() -> PathBuf {
 /// A script of `tuning/`.
 pub(crate) fn script(name: &str) -> Command {
     Command::new(tuning().join(name))
+}
+
+/// Where the scripts keep what was.
+pub(crate) const STATE: &str = "var/lib/tidegate/tuning/state.json";
+
+/// The options for all knobs.
+pub(crate) const ALL_GROUPS: [&str; 2] = ["--with", "clients,namespaces"];
+
+/// Runs a script on a host. It may fail, but not with a message of its own.
+#[track_caller]
+pub(crate) fn run(tree: &Tree, script: &str, options: &[&str]) -> Ended {
+    let ended = server::run(tree.script(script).args(options));
+    assert!(ended.errors.is_empty(), "{ended:?}");
+    ended
+}
+
+/// The same; it must not fail.
+#[track_caller]
+pub(crate) fn succeeds(tree: &Tree, script: &str, options: &[&str]) -> Vec<String> {
+    let ended = run(tree, script, options);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.output
+}
+
+/// Expects that no file of the host differs from what it was.
+#[track_caller]
+pub(crate) fn assert_same(tree: &Tree, before: &BTreeMap<String, String>) {
+    let now = tree.snapshot();
+    let paths = now.keys().chain(before.keys());
+    let mut differ: Vec<_> = paths
+        .filter(|path| now.get(*path) != before.get(*path))
+        .collect();
+    differ.dedup();
+    let shown = |path: &&String| format!("{path}: {:?} → {:?}", before.get(*path), now.get(*path));
+    assert!(
+        differ.is_empty(),
+        "{:#?}",
+        differ.iter().map(shown).collect::<Vec<_>>()
+    );
+}
+
+/// The line about a knob or a file.
+#[track_caller]
+pub(crate) fn line<'a>(output: &'a [String], name: &str) -> &'a str {
+    let found = output
+        .iter()
+        .find(|line| line.split(' ').next() == Some(name));
+    found.unwrap_or_else(|| panic!("no line of {name} in {output:#?}"))
+}
+
+/// A host whose made-up files can all be given back: of a choice, the kernel shows all words, but
+/// takes one.
+pub(crate) fn host() -> Tree {
+    let tree = Tree::debian();
+    tree.remove("sys/kernel/mm/transparent_hugepage/enabled");
+    tree.sysctls(&[
+        ("net.netfilter.nf_conntrack_count", "0"),
+        ("net.netfilter.nf_conntrack_max", "65536"),
+    ]);
+    tree.put("sys/module/nf_conntrack/parameters/hashsize", "65536\n");
+    tree
 }
 
 const DEBIAN: [(&str, &str); 11] = [
