@@ -71,12 +71,17 @@ fn undo_gives_back_every_byte() {
 fn two_applies_are_undone_to_what_was_before_the_first() {
     let tree = host();
     let before = tree.snapshot();
-    succeeds(&tree, "apply", &["--for", "100k", "--yes"]);
+    let first = ["--for", "100k", "--yes", ALL_GROUPS[0], ALL_GROUPS[1]];
+    succeeds(&tree, "apply", &first);
     assert_eq!(tree.sysctl("net.netfilter.nf_conntrack_max"), "130000");
     succeeds(&tree, "apply", &["--for", "1m", "--yes"]);
     assert_eq!(tree.sysctl("net.netfilter.nf_conntrack_max"), "1300000");
     let file = tree.read(SYSCTL_FILE);
-    // Also what only the first run had to change stays in the file.
+    // Also what only the first run had to change, or was asked for, stays in the file.
+    assert!(
+        file.contains("-net.ipv4.ip_local_port_range = 1024 65535\n"),
+        "{file}"
+    );
     assert!(file.contains("-net.core.somaxconn = 65535\n"), "{file}");
     assert!(
         file.contains("-net.netfilter.nf_conntrack_max = 1300000\n"),

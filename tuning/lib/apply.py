@@ -105,14 +105,14 @@ class Apply:
 
     def sysctls(self):
         """The lines of what was changed, now or by an earlier run, and is not refused."""
+        values = {}
+        for name, entry in self.state.knobs.items():
+            if entry["by"] == "apply" and entry["path"].startswith("proc/sys/"):
+                values[name] = " ".join((self.host.read(entry["path"]) or "").split())
         for knob in self.knobs:
-            if knob.kind != "sysctl":
-                continue
-            if self.write and self.is_ours(knob):
-                is_now = " ".join((self.host.read(knob.path) or "").split())
-                yield f"-{knob.name} = {is_now}"
-            elif not self.write and (knob.state == "off" or self.is_ours(knob)):
-                yield f"-{knob.name} = {knob.target}"
+            if not self.write and knob.kind == "sysctl" and knob.state == "off":
+                values[knob.name] = knob.target
+        return [f"-{name} = {value}" for name, value in values.items()]
 
     def is_ours(self, knob):
         return knob.name in self.state.knobs
