@@ -199,6 +199,15 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
+/// How many descriptors each table must have room for, or the server does not start.
+pub(crate) fn descriptors_needed(shards: u64, descriptors: Descriptors) -> u64 {
+    match descriptors {
+        Descriptors::Shared => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards,
+        // Every table has the doorbells of all.
+        Descriptors::PerShard => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD + shards,
+    }
+}
+
 /// The limit of open files, and what it means.
 #[derive(Debug, Clone, Copy)]
 struct Files {
@@ -209,14 +218,8 @@ struct Files {
 }
 
 impl Files {
-    /// How many descriptors each table needs before the first connection.
     fn needed(self) -> u64 {
-        let shards = self.shards as u64;
-        match self.descriptors {
-            Descriptors::Shared => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD * shards,
-            // Every table has the doorbells of all.
-            Descriptors::PerShard => DESCRIPTORS_BESIDE + DESCRIPTORS_PER_SHARD + shards,
-        }
+        descriptors_needed(self.shards as u64, self.descriptors)
     }
 
     /// How many may be open in all tables together.

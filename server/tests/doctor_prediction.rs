@@ -72,6 +72,17 @@ fn each_shard_has_its_price() {
 }
 
 #[test]
+fn where_the_server_does_not_start_there_are_none() {
+    let options = ["--shards", "2", "--io", "epoll"];
+    assert_eq!(expected(&doctor(73, &options)), 0);
+    let mut command = server::limited(73);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let ended = server::run(command.args(options));
+    assert_eq!(ended.code, Some(77), "{ended:?}");
+    comes_true(74, &options);
+}
+
+#[test]
 fn on_io_uring_it_is_another_number() {
     let options = ["--shards", "2", "--io", "uring"];
     if doctor(300, &options)["first_limit"] == "io_uring" {

@@ -7,6 +7,7 @@ use super::count::{show, whole};
 use super::finding::{Finding, Level};
 use super::host::Host;
 use super::profile::{Knob, State};
+use crate::startup::descriptors_needed;
 
 /// What the kernel keeps for an idle connection, in bytes: 4,037 measured on Linux 6.18.
 const KERNEL_BYTES: u64 = 4_100;
@@ -109,6 +110,12 @@ fn open_files(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -> Finding
         _ => String::new(),
     };
     let mend = format!("{raise}LimitNOFILE={enough} in the unit, or `ulimit -Hn {enough}` as root");
+    let needed = descriptors_needed(host.shards, settings.descriptors);
+    if table < needed {
+        let symptom =
+            format!("the server does not start: it wants room for {needed} (exit code 77)");
+        return Finding::ceiling(NAME, 0, wanted, now, &symptom, mend);
+    }
     Finding::ceiling(NAME, at, wanted, now, SYMPTOM, mend)
 }
 
