@@ -168,7 +168,8 @@ def ports(_rounds):
     put("net.ipv4.ip_local_port_range", "32768 60999")
     with serve("--shards", "2", "--descriptors", "shard", *outside) as server:
         words = [f"{measure.RELEASE}/tidegate-bench", "idle", server.url, "-c", "14200", "--json", "--abort"]
-        load = [subprocess.Popen(words + ["-d", "6s"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        load = [subprocess.Popen(words + ["-d", "6s"], **quiet) for _ in range(2)]
         reports = [json.loads(one.communicate()[0]) for one in load]
     row("32768 60999", 28_400, sum(one["connections_opened"] for one in reports),
         [one["connect_failures"] for one in reports])
@@ -253,7 +254,7 @@ def tracker(_rounds):
                     )
                 load = subprocess.Popen(
                     [f"{measure.RELEASE}/tidegate-bench", "idle", server.url, "-c", "6000", "--json", "--abort",
-                     "-d", "2s", "--connect-timeout", "3s"], stdout=subprocess.PIPE, text=True,
+                     "-d", "2s", "--connect-timeout", "3s"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                 )
                 time.sleep(2)
                 with open("/proc/sys/net/netfilter/nf_conntrack_count", encoding="ascii") as file:
