@@ -3,6 +3,7 @@
 mod admin;
 mod census;
 mod choices;
+mod doctor;
 mod endpoints;
 mod memory;
 mod metrics;
@@ -30,7 +31,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // If nobody hears it, the exit code still tells.
             let _ = writeln!(std::io::stderr(), "tidegate: {}", failure.line);
@@ -39,13 +40,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Failure> {
+fn run() -> Result<ExitCode, Failure> {
     match options::read(std::env::args_os())? {
-        Command::Serve(settings) => startup::serve(&settings),
+        Command::Serve(settings) => startup::serve(&settings).map(|()| ExitCode::SUCCESS),
+        Command::Doctor(settings) => {
+            let diagnosis = doctor::examine(&settings)?;
+            print(&diagnosis.text);
+            Ok(if diagnosis.reachable {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::Print(text) => {
-            // Whoever closed the pipe has read enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            Ok(())
+            print(&text);
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn print(text: &str) {
+    // Whoever closed the pipe has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

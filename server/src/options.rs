@@ -9,10 +9,12 @@ use clap::{Args, Parser, Subcommand};
 use tidegate_engine::{Compression, Descriptors, Host, Io};
 
 use crate::choices::{DriverChoice, HostChoice, Table, Tier};
+use crate::doctor::DoctorSettings;
 use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
 use crate::timeouts::{TimeoutOptions, Timeouts};
 use crate::units;
+mod doctor;
 
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
@@ -47,6 +49,9 @@ enum Verb {
     /// Run the server until it is told to stop
     #[command(after_help = SERVE_AFTER_HELP, next_line_help = true)]
     Serve(Box<ServeOptions>),
+    /// Say how many connections this host holds, what stops it first, and what mends that
+    #[command(after_help = doctor::AFTER_HELP, next_line_help = true)]
+    Doctor(doctor::DoctorOptions),
     /// Print the version
     Version,
 }
@@ -152,6 +157,8 @@ struct ServeOptions {
 pub(crate) enum Command {
     /// Run the server.
     Serve(Box<ServeSettings>),
+    /// Look at the host.
+    Doctor(DoctorSettings),
     /// Print this text and end.
     Print(String),
 }
@@ -186,14 +193,11 @@ pub(crate) fn version() -> String {
 /// A [`Failure`] of one line, with the exit code for wrong usage.
 pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
     match CommandLine::try_parse_from(arguments) {
-        Ok(CommandLine {
-            command: Verb::Version,
-        }) => Ok(Command::Print(version() + "\n")),
-        Ok(CommandLine {
-            command: Verb::Serve(options),
-        }) => options
-            .mean()
-            .map(|settings| Command::Serve(Box::new(settings))),
+        Ok(line) => Ok(match line.command {
+            Verb::Version => Command::Print(version() + "\n"),
+            Verb::Serve(options) => Command::Serve(Box::new(options.mean()?)),
+            Verb::Doctor(options) => Command::Doctor(options.mean()),
+        }),
         Err(error) => match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Command::Print(error.render().to_string()))
@@ -324,7 +328,7 @@ mod tests {
     fn serve(line: &str) -> ServeSettings {
         match run(line).unwrap() {
             Command::Serve(settings) => *settings,
-            Command::Print(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -217,6 +217,19 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
+/// How many descriptors each table must have room for, or the server does not start.
+pub(crate) fn descriptors_needed(shards: u64, descriptors: Descriptors, host: Host) -> u64 {
+    let for_each = match host {
+        Host::Thread => DESCRIPTORS_PER_SHARD,
+        Host::Auto | Host::Glommio => DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_GLOMMIO,
+    };
+    match descriptors {
+        Descriptors::Shared => DESCRIPTORS_BESIDE + for_each * shards,
+        // Every table has the doorbells of all.
+        Descriptors::PerShard => DESCRIPTORS_BESIDE + for_each + shards,
+    }
+}
+
 /// The limit of open files, and what it means.
 #[derive(Debug, Clone, Copy)]
 struct Files {
@@ -228,18 +241,8 @@ struct Files {
 }
 
 impl Files {
-    /// How many descriptors each table needs before the first connection.
     fn needed(self) -> u64 {
-        let shards = self.shards as u64;
-        let for_each = match self.host {
-            Host::Thread => DESCRIPTORS_PER_SHARD,
-            Host::Auto | Host::Glommio => DESCRIPTORS_PER_SHARD + DESCRIPTORS_OF_GLOMMIO,
-        };
-        match self.descriptors {
-            Descriptors::Shared => DESCRIPTORS_BESIDE + for_each * shards,
-            // Every table has the doorbells of all.
-            Descriptors::PerShard => DESCRIPTORS_BESIDE + for_each + shards,
-        }
+        descriptors_needed(self.shards as u64, self.descriptors, self.host)
     }
 
     /// How many may be open in all tables together.

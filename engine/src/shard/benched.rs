@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_io::epoll::EpollDriver;
+use tidegate_io::host::Executor;
 use tidegate_io::waker::Ring;
 use tidegate_io::{Completion, Driver, Op, Parcel, Submitted, Timeout, Waker};
 use tidegate_proto::{Message, Session, Settings};
@@ -96,6 +97,7 @@ impl Room {
             shared: Arc::default(),
             seed: 1,
             limits,
+            executor: Executor::here(),
         };
         let mut room = Self {
             shard: Shard::new(driver, Silent, parts),

@@ -14,4 +14,5 @@ pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod skip;
 pub(crate) mod stage;
+pub(crate) mod tree;
 pub(crate) mod wire;
