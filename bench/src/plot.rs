@@ -56,6 +56,7 @@ impl Report {
 
     fn draw(&self, root: &Area<'_>) -> Result<(), String> {
         root.fill(&WHITE).map_err(text)?;
+        let root = root.margin(MARGIN, MARGIN, MARGIN, MARGIN);
         let title = TextStyle::from((FONT, TITLE_SIZE).into_font());
         let root = root.titled(&self.title(), title).map_err(text)?;
         let small = TextStyle::from((FONT, TEXT_SIZE).into_font().color(&GREY));
@@ -123,6 +124,7 @@ impl Report {
             &Frame {
                 title: "Latency by percentile",
                 x: (0.0..nines, "percentile"),
+                labels: 8,
                 y: "ms",
                 name: &name,
                 logarithmic: true,
@@ -149,6 +151,7 @@ impl Report {
             &Frame {
                 title: "Latency over time",
                 x: (0.0..self.time(), "seconds"),
+                labels: 11,
                 y: "ms",
                 name: &short,
                 logarithmic: true,
@@ -172,6 +175,7 @@ impl Report {
             &Frame {
                 title: "Throughput",
                 x: (0.0..self.time(), "seconds"),
+                labels: 11,
                 y: "messages per second",
                 name: &short,
                 logarithmic: false,
@@ -191,6 +195,8 @@ impl Report {
 struct Frame<'a> {
     title: &'a str,
     x: (Range<f64>, &'a str),
+    /// How many numbers the x axis has at most.
+    labels: usize,
     y: &'a str,
     /// How a number of the x axis is written.
     name: &'a dyn Fn(&f64) -> String,
@@ -220,6 +226,7 @@ fn draw_lines(area: &Area<'_>, frame: &Frame<'_>, curves: &[Curve<'_>]) -> Resul
             chart
                 .configure_mesh()
                 .x_desc(frame.x.1)
+                .x_labels(frame.labels)
                 .y_desc(frame.y)
                 .x_label_formatter(frame.name)
                 .y_label_formatter(&short)
@@ -297,6 +304,7 @@ fn short(number: &f64) -> String {
         number if number >= 1e4 => format!("{:.0}k", number / 1e3),
         number if number >= 10.0 => format!("{number:.0}"),
         number if number >= 1.0 => format!("{number:.1}"),
+        number if number >= 0.1 => format!("{number:.1}"),
         number => format!("{number:.3}"),
     }
 }
