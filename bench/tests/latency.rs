@@ -1,6 +1,11 @@
 //! What latency means: the open loop against the closed one, the verdict on the client itself,
 //! requirements, and the files that plotters read.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod common;
 
 use std::fs;

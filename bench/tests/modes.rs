@@ -1,5 +1,10 @@
 //! `churn`, `storm`, `slow`, `mixed`, what `idle` can ask for, and several processes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod common;
 
 use std::io::{BufRead, BufReader, Read};

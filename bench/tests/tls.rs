@@ -1,5 +1,10 @@
 //! `wss://` against a TLS server made here, with a certificate made here.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod common;
 
 use std::fs;
