@@ -106,7 +106,11 @@ impl ChurnReport {
     pub(super) fn new(command: &Command, outcome: &Outcome) -> Option<Self> {
         let (rate, reset, alone) = match command {
             Command::Churn(options) => (options.rate, options.reset, true),
-            Command::Mixed(options) => (options.churn_rate, options.reset, false),
+            Command::Mixed(options) => {
+                let usual = u64::from(crate::plan::churning(options));
+                let rate = options.churn_rate.unwrap_or(usual);
+                (Some(rate), options.reset, false)
+            }
             _ => return None,
         };
         let tally = &outcome.messages.churn;
