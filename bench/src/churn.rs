@@ -163,14 +163,12 @@ impl Load for Churn {
     fn tick(&mut self, now: Instant, orders: &mut Orders) -> Option<Instant> {
         orders.dial.append(&mut self.dial);
         let window = self.window?;
-        if window.is_past(now) {
-            self.waiting.clear();
-            return None;
-        }
+        // What was due within the window is begun, however late it is.
+        let end = window.until.map_or(now, |until| now.min(until));
         if let Some(schedule) = &mut self.schedule {
             for _ in 0..TURN_MAX {
                 let meant = schedule.next_time();
-                if schedule.next_before(now).is_none() {
+                if schedule.next_before(end).is_none() {
                     break;
                 }
                 if window.counts(meant) {
@@ -180,7 +178,9 @@ impl Load for Churn {
                 self.waiting.push_back(meant);
             }
         }
-        self.begin_turns(orders, now);
+        if self.schedule.is_some() || !window.is_past(now) {
+            self.begin_turns(orders, now);
+        }
         self.schedule
             .as_ref()
             .map(Schedule::next_time)
@@ -188,7 +188,7 @@ impl Load for Churn {
     }
 
     fn outstanding(&self) -> u64 {
-        self.underway
+        self.underway + self.waiting.len() as u64
     }
 
     /// With none open, those that are under way come back.
@@ -197,7 +197,7 @@ impl Load for Churn {
     }
 
     fn end(&mut self) {
-        self.tally.unfinished = self.underway;
+        self.tally.unfinished = self.outstanding();
     }
 
     fn received(&self) -> u64 {

@@ -14,6 +14,7 @@ use crate::load::{Load, Outgoing};
 use crate::options::{Common, Sources};
 use crate::random::Random;
 use crate::tally::{Connections, count_cause};
+use crate::tls::Tls;
 use crate::worker::Place;
 
 /// The connections of one worker, and their load.
@@ -23,11 +24,14 @@ pub(crate) struct Client {
     /// The number of the first connection; numbers run through all workers.
     first: u32,
     sources: Sources,
+    tls: Option<Tls>,
     connections: Vec<Connection>,
     pub(crate) load: Box<dyn Load>,
     random: Random,
     /// What is about to be sent, to one connection after the other.
     wire: Vec<u8>,
+    /// What came by TLS, of one connection after the other.
+    plain: Vec<u8>,
     pub(crate) counts: Connections,
     /// Connections that wait for their 101.
     pub(crate) dialing: u32,
@@ -64,10 +68,12 @@ impl Client {
             common,
             first,
             sources: place.sources,
+            tls: place.tls.clone(),
             connections,
             load,
             random,
             wire: Vec::new(),
+            plain: Vec::new(),
             counts: Connections::default(),
             dialing: 0,
             open: 0,
@@ -90,7 +96,9 @@ impl Client {
     /// Starts to connect.
     pub(crate) fn dial(&mut self, index: u32, driver: &mut impl Driver) {
         let from = self.sources.of(self.first, index);
-        self.connections[index as usize].state = State::Connecting {
+        let connection = &mut self.connections[index as usize];
+        connection.tls = self.tls.as_ref().map(Tls::connection);
+        connection.state = State::Connecting {
             since: driver.now(),
         };
         self.dialing += 1;
@@ -106,7 +114,7 @@ impl Client {
     /// Takes one completion.
     pub(crate) fn take(&mut self, completion: Completion<'_>, now: Instant) -> Next {
         match completion {
-            Completion::Received { socket, bytes } => self.receive(socket.0, bytes, now),
+            Completion::Received { socket, bytes } => self.open_and_receive(socket.0, bytes, now),
             Completion::Connected { socket } => self.request(socket.0),
             Completion::Sent { socket } => {
                 self.connections[socket.0 as usize].sending = false;
@@ -127,6 +135,13 @@ impl Client {
         self.load.settle(index as usize, now);
         loop {
             self.compose(index as usize, now);
+            let connection = &mut self.connections[index as usize];
+            if connection.sending {
+                return;
+            }
+            if let Some(tls) = &mut connection.tls {
+                tls.seal(&mut self.wire);
+            }
             if self.wire.is_empty() {
                 return;
             }
@@ -149,6 +164,7 @@ impl Client {
         self.wire.clear();
         let connection = &mut self.connections[index as usize];
         (connection.sending, connection.late) = (false, Vec::new());
+        connection.tls = None;
         // The drivers of this program close at once.
         let _ = driver.submit(Op::Close {
             socket: Socket(index),
@@ -283,6 +299,30 @@ impl Client {
     fn key(&self, index: u32) -> ClientKey {
         let number = u64::from(self.first + index);
         ClientKey::new(Random::new(!self.common.seed, number).next_key())
+    }
+
+    /// Receives what came by TLS, or as it is.
+    fn open_and_receive(&mut self, index: u32, bytes: &mut [u8], now: Instant) -> Next {
+        let Some(tls) = &mut self.connections[index as usize].tls else {
+            return self.receive(index, bytes, now);
+        };
+        let mut plain = mem::take(&mut self.plain);
+        let opened = tls.open(bytes, &mut plain);
+        let next = match opened {
+            Err(error) => self.end(index, &format!("TLS: {error}"), now),
+            // TLS itself may have something to say.
+            Ok(()) if plain.is_empty() => {
+                self.wire.clear();
+                Next::Attend(index)
+            }
+            Ok(()) => match self.receive(index, &mut plain, now) {
+                Next::Nothing => Next::Attend(index),
+                next => next,
+            },
+        };
+        plain.clear();
+        self.plain = plain;
+        next
     }
 
     fn receive(&mut self, index: u32, bytes: &mut [u8], now: Instant) -> Next {

@@ -10,10 +10,14 @@ use std::time::Instant;
 
 use tidegate_proto::Session;
 
+use crate::tls::Sealed;
+
 /// One connection.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     pub(crate) state: State,
+    /// For `wss://`, from the connect on.
+    pub(crate) tls: Option<Box<Sealed>>,
     /// A batch is under way.
     pub(crate) sending: bool,
     /// What has to follow it: pongs, a close frame.
@@ -44,4 +48,4 @@ pub(crate) enum State {
     },
 }
 
-const _: () = assert!(size_of::<Connection>() <= 80, "there are a million");
+const _: () = assert!(size_of::<Connection>() <= 88, "there are a million");

@@ -19,6 +19,7 @@ use tidegate_io::{Waker, files, host};
 use crate::load::Load;
 use crate::options::{Common, Sources};
 use crate::progress::Progress;
+use crate::tls::Tls;
 use crate::worker::{self, Command, Place, Report};
 
 /// The threads of this process.
@@ -81,6 +82,7 @@ impl Threads {
         make: &dyn Fn(&Place) -> Box<dyn Load>,
     ) -> anyhow::Result<Self> {
         let shared = Arc::new(common.clone());
+        let tls = Tls::new(common)?;
         let first = process * common.threads;
         let mut crew = Self {
             first,
@@ -98,6 +100,7 @@ impl Threads {
                 first,
                 count,
                 sources: Sources::choose(common, process),
+                tls: tls.clone(),
                 common: Arc::clone(&shared),
                 progress: Arc::clone(progress),
             };

@@ -269,3 +269,92 @@ const TURN_MAX: u32 = 1024;
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use tidegate_io::Driver;
+    use tidegate_io::epoll::EpollDriver;
+    use tidegate_proto::{Session, Settings};
+
+    use super::*;
+    use crate::random::Random;
+
+    /// One connection on a clock that only the test moves. What it sends comes back one
+    /// millisecond later, or when the server has stalled long enough.
+    fn latencies(rate: Option<f64>, stall: std::ops::Range<u64>, until: u64) -> Messages {
+        let start = EpollDriver::new(None).unwrap().now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut echo = Echo::new(Share {
+            kind: MessageKind::Binary,
+            size: 20,
+            depth: 1,
+            rate,
+            quota: None,
+            first: 0,
+            count: 1,
+            slices: 0,
+        });
+        let window = Window {
+            start,
+            from: start,
+            until: Some(at(until)),
+        };
+        echo.begin(window, &[0]);
+        let settings = Settings {
+            message_size_max: 1024,
+        };
+        let mut session = Session::client(settings);
+        let (mut random, mut wire, mut orders) = (Random::new(1, 1), Vec::new(), Orders::default());
+        let (mut flying, mut payload) = (0_u32, Payload::new(MessageKind::Binary, 20));
+        let mut answered = 0;
+        for ms in 0..until + 1000 {
+            let now = at(ms);
+            if !stall.contains(&ms) && flying > 0 {
+                for sequence in answered..answered + flying {
+                    let bytes = payload.with(sequence, 0, |message| message.as_bytes().to_vec());
+                    echo.receive(0, MessageKind::Binary, &bytes);
+                }
+                answered += std::mem::take(&mut flying);
+                echo.settle(0, now);
+            }
+            echo.tick(now, &mut orders);
+            orders.ready.clear();
+            let before = echo.messages.sent;
+            let (session, random, wire) = (&mut session, &mut random, &mut wire);
+            echo.write(
+                0,
+                now,
+                &mut Outgoing {
+                    session,
+                    random,
+                    wire,
+                },
+            );
+            flying += u32::try_from(echo.messages.sent - before).unwrap();
+        }
+        Box::new(echo).into_messages()
+    }
+
+    #[test]
+    fn an_open_loop_charges_a_stall_to_all_that_should_have_been_sent_a_closed_one_to_one() {
+        let ms = Duration::from_millis;
+        // Every 10 ms, and nothing comes back for 500 ms.
+        let open = latencies(Some(100.0), 1000..1500, 2000);
+        assert_eq!(open.errors, crate::tally::Errors::default());
+        assert_eq!(open.latency.count(), 200);
+        for (limit, count) in [(10, 50), (100, 40), (250, 25), (400, 10)] {
+            let above = open.latency.count_above(ms(limit));
+            assert!(above.abs_diff(count) <= 1, "{above} above {limit} ms");
+        }
+        assert!(open.latency.percentile(99.0) > ms(450));
+        assert_eq!(
+            open.lateness.count_above(ms(2)),
+            0,
+            "the client itself was in time"
+        );
+
+        let closed = latencies(None, 1000..1500, 2000);
+        assert_eq!(closed.latency.count_above(ms(10)), 1);
+        assert!(closed.latency.percentile(99.0) < ms(2));
+    }
+}

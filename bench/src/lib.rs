@@ -40,6 +40,7 @@ mod plot;
 mod processes;
 mod progress;
 mod run;
+mod tls;
 mod wire;
 mod worker;
 

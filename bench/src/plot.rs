@@ -56,9 +56,10 @@ impl Report {
 
     fn draw(&self, root: &Area<'_>) -> Result<(), String> {
         root.fill(&WHITE).map_err(text)?;
+        let root = root.margin(MARGIN, MARGIN, MARGIN, MARGIN);
         let title = TextStyle::from((FONT, TITLE_SIZE).into_font());
         let root = root.titled(&self.title(), title).map_err(text)?;
-        let small = TextStyle::from((FONT, TEXT_SIZE).into_font().color(&GREY));
+        let small = (FONT, TEXT_SIZE).into_font().color(&GREY);
         let root = root.titled(&self.subtitle(), small).map_err(text)?;
         let slices = self.slices.all().len();
         let has_time = slices > 0 && self.slices.length().as_nanos() > 0;
@@ -123,6 +124,7 @@ impl Report {
             &Frame {
                 title: "Latency by percentile",
                 x: (0.0..nines, "percentile"),
+                labels: 8,
                 y: "ms",
                 name: &name,
                 logarithmic: true,
@@ -149,6 +151,7 @@ impl Report {
             &Frame {
                 title: "Latency over time",
                 x: (0.0..self.time(), "seconds"),
+                labels: 11,
                 y: "ms",
                 name: &short,
                 logarithmic: true,
@@ -172,6 +175,7 @@ impl Report {
             &Frame {
                 title: "Throughput",
                 x: (0.0..self.time(), "seconds"),
+                labels: 11,
                 y: "messages per second",
                 name: &short,
                 logarithmic: false,
@@ -191,6 +195,8 @@ impl Report {
 struct Frame<'a> {
     title: &'a str,
     x: (Range<f64>, &'a str),
+    /// How many numbers the x axis has at most.
+    labels: usize,
     y: &'a str,
     /// How a number of the x axis is written.
     name: &'a dyn Fn(&f64) -> String,
@@ -220,6 +226,7 @@ fn draw_lines(area: &Area<'_>, frame: &Frame<'_>, curves: &[Curve<'_>]) -> Resul
             chart
                 .configure_mesh()
                 .x_desc(frame.x.1)
+                .x_labels(frame.labels)
                 .y_desc(frame.y)
                 .x_label_formatter(frame.name)
                 .y_label_formatter(&short)
@@ -257,7 +264,7 @@ fn draw_lines(area: &Area<'_>, frame: &Frame<'_>, curves: &[Curve<'_>]) -> Resul
 }
 
 fn draw_note(area: &Area<'_>, note: &str) -> Result<(), String> {
-    let style = TextStyle::from((FONT, TITLE_SIZE).into_font().color(&VERMILION));
+    let style = (FONT, TITLE_SIZE).into_font().color(&VERMILION);
     area.draw_text(note, &style, (MARGIN * 4, MARGIN * 4))
         .map_err(text)
 }
@@ -278,25 +285,32 @@ fn milliseconds(time: std::time::Duration) -> f64 {
     (time.as_secs_f64() * 1e3).max(SMALLEST)
 }
 
-/// 0 is 0 %, 1 is 90 %, 2 is 99 %, and so on.
+/// 0 is 0 %, 1 is 90 %, 2 is 99 %, and so on; what lies between has no name.
 fn percent_of(nines: f64) -> String {
-    let percent = 100.0 * (1.0 - 10_f64.powf(-nines));
-    let digits = if nines <= 2.0 {
-        0
-    } else {
-        4.min(nines as usize - 1)
-    };
-    format!("{percent:.digits$} %")
+    let names = [
+        "0 %",
+        "90 %",
+        "99 %",
+        "99.9 %",
+        "99.99 %",
+        "99.999 %",
+        "99.9999 %",
+    ];
+    let whole = (0..)
+        .zip(names)
+        .find(|(nine, _)| (f64::from(*nine) - nines).abs() < 0.01);
+    whole.map_or_else(String::new, |(_, name)| name.to_owned())
 }
 
 /// A number in three digits.
 fn short(number: &f64) -> String {
     match *number {
-        number if number == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         number if number >= 1e6 => format!("{:.1}M", number / 1e6),
         number if number >= 1e4 => format!("{:.0}k", number / 1e3),
         number if number >= 10.0 => format!("{number:.0}"),
         number if number >= 1.0 => format!("{number:.1}"),
+        number if number >= 0.1 => format!("{number:.1}"),
         number => format!("{number:.3}"),
     }
 }

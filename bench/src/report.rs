@@ -183,7 +183,7 @@ impl Report {
             traffic: TrafficReport::new(command, &outcome, bottleneck.is_none()),
             idle: IdleReport::new(command, &outcome),
             churn: churn.map(|churn| churn.told(bottleneck.is_none())),
-            storm: StormReport::new(command, &outcome),
+            storm: StormReport::new(command, &outcome, bottleneck.is_none()),
             slow: SlowReport::new(command, &outcome, bottleneck.is_none()),
             client_bottleneck: bottleneck,
             missed_requirements: Vec::new(),

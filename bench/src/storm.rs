@@ -147,10 +147,13 @@ impl Load for Storm {
         }
         if !self.drop.is_empty() {
             self.began.get_or_insert(now);
-            orders.reset.append(&mut self.drop);
+            let left = self.drop.len().saturating_sub(RESETS_MAX);
+            orders.reset.extend(self.drop.drain(left..));
         }
         let Share { backoff, .. } = self.share;
-        while let Some(Reverse((at, index))) = self.alarms.peek().copied() {
+        while orders.dial.len() < DIALS_MAX
+            && let Some(Reverse((at, index))) = self.alarms.peek().copied()
+        {
             if at > now {
                 return Some(at);
             }
@@ -163,7 +166,7 @@ impl Load for Storm {
                 self.alarms.push(Reverse((until, index)));
             }
         }
-        None
+        self.alarms.peek().map(|Reverse((at, _))| *at)
     }
 
     fn outstanding(&self) -> u64 {
@@ -188,3 +191,9 @@ impl Load for Storm {
         self.messages
     }
 }
+
+/// How many connections one turn drops, so that all drop within a moment, and the client still reads.
+const RESETS_MAX: usize = 512;
+
+/// How many clients one turn dials, so that those who are back are seen to be back.
+const DIALS_MAX: usize = 64;

@@ -20,6 +20,7 @@ use crate::load::{Load, Orders};
 use crate::options::{Common, Sources};
 use crate::progress::Progress;
 use crate::tally::{Connections, Messages, Window, count_cause};
+use crate::tls::Tls;
 
 /// What a worker is told to do. It answers each with one [`Report`].
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,7 @@ pub(crate) struct Place {
     /// How many connections it has.
     pub(crate) count: u32,
     pub(crate) sources: Sources,
+    pub(crate) tls: Option<Tls>,
     pub(crate) common: Arc<Common>,
     pub(crate) progress: Arc<Progress>,
 }

@@ -1,6 +1,11 @@
 //! What latency means: the open loop against the closed one, the verdict on the client itself,
 //! requirements, and the files that plotters read.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod common;
 
 use std::fs;
@@ -162,4 +167,29 @@ fn without_a_rate_an_open_loop_is_the_default_and_a_pipeline_is_closed() {
     assert_eq!(kind(&["-p", "2", "-r", "100"]), ("open".into(), 100.into()));
     assert_eq!(kind(&["-p", "1"]).0, "closed");
     assert_eq!(kind(&["--closed"]).0, "closed");
+}
+
+#[test]
+fn the_picture_shows_latency_and_throughput() {
+    let server = BareEcho::start();
+    let picture = file("echo.svg");
+    let plot = ["-c", "2", "--plot", picture.to_str().unwrap()];
+    let run = |more: &[&str]| {
+        measure("echo", server.address, &[&plot[..], more].concat()).good();
+        fs::read_to_string(&picture).unwrap()
+    };
+    let svg = run(&["-d", "600ms", "--warmup", "0s", "-r", "500"]);
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for words in [
+        "Latency by percentile",
+        "Latency over time",
+        "Throughput",
+        "2 connections",
+        "p99",
+    ] {
+        assert!(svg.contains(words), "{words}");
+    }
+    // A number of messages has no slices of time.
+    let svg = run(&["-n", "100"]);
+    assert!(svg.contains("Latency by percentile") && !svg.contains("Throughput"));
 }

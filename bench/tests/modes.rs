@@ -1,9 +1,18 @@
 //! `churn`, `storm`, `slow`, `mixed`, what `idle` can ask for, and several processes.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod common;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use common::server::{Habits, Server};
 use common::{BareEcho, measure};
@@ -264,36 +273,76 @@ fn processes_share_the_work_and_their_figures_are_merged() {
     assert_eq!(report.good()["connections_opened"], 4);
 }
 
-#[test]
-fn each_process_has_sources_of_its_own() {
-    let server = BareEcho::start();
-    let arguments = ["-c", "4", "--processes", "2", "-d", "1h", "--json"];
-    let url = format!("ws://{}/", server.address);
+/// The client's ends of open connections to a server, as the kernel sees them: the local address,
+/// and the bytes that nobody has read.
+fn ends(server: SocketAddr) -> Vec<(String, u64)> {
+    // 127.0.0.1, as the kernel writes it: others may have the same port on other addresses.
+    let remote = format!("0100007F:{:04X}", server.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let open = rows.filter(|words| words[2] == remote && words[3] == "01");
+    open.map(|words| {
+        let (address, _) = words[1].split_once(':').unwrap();
+        let (_, unread) = words[4].split_once(':').unwrap();
+        (address.to_owned(), u64::from_str_radix(unread, 16).unwrap())
+    })
+    .collect()
+}
+
+/// Looks at the client's ends while it runs, until the look finds something, and ends it.
+fn look<T>(
+    server: SocketAddr,
+    arguments: &[&str],
+    find: impl Fn(Vec<(String, u64)>) -> Option<T>,
+) -> T {
+    let (mode, more) = arguments.split_first().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"))
-        .args(["idle", &url])
-        .args(arguments)
+        .args([mode, &format!("ws://{server}/")[..]])
+        .args(more)
+        .arg("--json")
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let remote = format!("{:04X}", server.address.port());
     // Nobody sends, so a receive with a timeout is a wait and nothing else.
-    let (_sender, pause) = std::sync::mpsc::channel::<()>();
-    let found = (0..2000).find_map(|_| {
-        let _ = pause.recv_timeout(std::time::Duration::from_millis(10));
-        // Local addresses of connections to the server, as the kernel writes them.
-        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let mut sources: Vec<_> = table
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>())
-            .filter(|words| words[2].ends_with(&remote) && words[3] == "01")
-            .map(|words| words[1].split(':').next().unwrap().to_owned())
-            .collect();
-        sources.sort();
-        (sources.len() == 4).then_some(sources)
+    let (_sender, pause) = mpsc::channel::<()>();
+    let found = (0..3000).find_map(|_| {
+        let _ = pause.recv_timeout(Duration::from_millis(10));
+        find(ends(server))
     });
     child.kill().unwrap();
     child.wait().unwrap();
+    found.unwrap()
+}
+
+#[test]
+fn each_process_has_sources_of_its_own() {
+    let server = BareEcho::start();
+    let arguments = ["idle", "-c", "4", "--processes", "2", "-d", "1m"];
+    let sources = look(server.address, &arguments, |ends| {
+        let mut sources: Vec<_> = ends.into_iter().map(|(address, _)| address).collect();
+        sources.sort();
+        (sources.len() == 4).then_some(sources)
+    });
     // 127.1.0.1 and 127.1.0.2.
     let expected = ["0100017F", "0100017F", "0200017F", "0200017F"];
-    assert_eq!(found.unwrap(), expected);
+    assert_eq!(sources, expected);
+}
+
+#[test]
+fn slow_clients_leave_unread_what_is_sent_to_them() {
+    let server = BareEcho::start();
+    let (mode, size) = (
+        ["slow", "-c", "10", "--slow", "3"],
+        ["--slow-size", "16KiB"],
+    );
+    let rate = ["--slow-rate", "200", "-d", "10s", "--warmup", "0s"];
+    let arguments = [&mode[..], &size, &rate].concat();
+    // Their kernel takes what comes until it is full; that of the others is never so far behind.
+    let deaf = look(server.address, &arguments, |ends| {
+        let deaf = ends.iter().filter(|(_, unread)| *unread > 300_000).count();
+        (deaf >= 3).then_some(deaf)
+    });
+    assert_eq!(deaf, 3);
 }

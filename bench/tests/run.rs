@@ -8,12 +8,12 @@ use common::{BareEcho, bench, measure};
 
 #[test]
 fn usage_errors_exit_with_2_and_one_line() {
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 18] = [
         &[],
         &["echo"],
         &["sing", "ws://127.0.0.1:1/"],
         &["echo", "http://127.0.0.1:1/"],
-        &["echo", "wss://127.0.0.1:1/"],
+        &["echo", "ws://127.0.0.1:1/", "--insecure"],
         &["echo", "ws://127.0.0.1:1/", "-c", "0"],
         &["echo", "ws://127.0.0.1:1/", "-s", "lots"],
         &["echo", "ws://127.0.0.1:1/", "-n", "5", "-d", "5s"],
@@ -21,6 +21,30 @@ fn usage_errors_exit_with_2_and_one_line() {
         &["echo", "ws://127.0.0.1:1/", "-c", "1", "-t", "2"],
         &["echo", "ws://10.0.0.1:1/", "--sources", "2"],
         &["fanout", "ws://127.0.0.1:1/", "-s", "19"],
+        &["fanout", "ws://127.0.0.1:1/", "--processes", "2"],
+        &["echo", "ws://127.0.0.1:1/", "--require", "speed<5ms"],
+        &["echo", "ws://127.0.0.1:1/", "--closed", "-r", "5"],
+        &[
+            "idle",
+            "ws://127.0.0.1:1/",
+            "-c",
+            "5",
+            "--processes",
+            "2",
+            "-t",
+            "3",
+        ],
+        &["slow", "ws://127.0.0.1:1/", "-c", "5", "--slow", "5"],
+        &[
+            "mixed",
+            "ws://127.0.0.1:1/",
+            "--idle",
+            "0",
+            "--echo",
+            "0",
+            "--churn",
+            "0",
+        ],
     ];
     for arguments in wrong {
         let ran = bench(arguments);

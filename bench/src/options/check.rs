@@ -20,6 +20,10 @@ fn check_common(common: &Common) -> Result<(), String> {
     if common.sources > 0 && common.target.address.is_ipv6() {
         return Err("--sources takes IPv4 addresses, but the target is IPv6".to_owned());
     }
+    let of_tls = common.insecure || common.ca.is_some() || common.sni.is_some();
+    if of_tls && !common.target.tls {
+        return Err("--insecure, --ca and --sni are for wss://".to_owned());
+    }
     let (threads, processes) = (common.threads, common.processes);
     if threads * processes > common.connections {
         let each = if processes > 1 {

@@ -18,7 +18,7 @@ const DURATION: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Args)]
 #[allow(rustdoc::bare_urls, reason = "these are the help texts of a terminal")]
 pub struct Common {
-    /// ws://host:port/path
+    /// ws://host:port/path or wss://host:port/path
     #[arg(value_name = "URL")]
     pub target: Target,
     /// How many connections
@@ -63,6 +63,15 @@ pub struct Common {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     #[arg(help_heading = "Connecting")]
     pub connect_timeout: Duration,
+    /// Believe any certificate of the server (wss)
+    #[arg(long, help_heading = "Connecting", conflicts_with = "ca")]
+    pub insecure: bool,
+    /// Trust the certificates in this PEM file [default: those of the system] (wss)
+    #[arg(long, value_name = "FILE", help_heading = "Connecting")]
+    pub ca: Option<PathBuf>,
+    /// The server's name in the TLS handshake and in its certificate [default: the URL's] (wss)
+    #[arg(long, value_name = "NAME", help_heading = "Connecting")]
+    pub sni: Option<String>,
     /// How long to wait for what is still missing at the end
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub drain: Duration,

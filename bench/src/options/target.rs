@@ -11,6 +11,8 @@ use super::Common;
 pub struct Target {
     /// The server.
     pub address: SocketAddr,
+    /// By TLS.
+    pub tls: bool,
     /// As it stands in the request.
     pub host: String,
     /// Path and query.
@@ -19,7 +21,8 @@ pub struct Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.host, self.path)
+        let scheme = if self.tls { "wss" } else { "ws" };
+        write!(f, "{scheme}://{}{}", self.host, self.path)
     }
 }
 
@@ -27,10 +30,10 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let rest = match url.split_once("://") {
-            Some(("ws", rest)) => rest,
-            Some(("wss", _)) => return Err("TLS is not spoken here; use ws://".to_owned()),
-            _ => return Err("a URL begins with ws://".to_owned()),
+        let (tls, rest) = match url.split_once("://") {
+            Some(("ws", rest)) => (false, rest),
+            Some(("wss", rest)) => (true, rest),
+            _ => return Err("a URL begins with ws:// or wss://".to_owned()),
         };
         let (host, path) = match rest.find(['/', '?']) {
             Some(at) => rest.split_at(at),
@@ -47,12 +50,29 @@ impl FromStr for Target {
         {
             return Err("the path holds a character that must be escaped".to_owned());
         }
-        let address = resolve(host, 80)?;
+        let address = resolve(host, if tls { 443 } else { 80 })?;
         Ok(Self {
             address,
+            tls,
             host: host.to_owned(),
             path,
         })
+    }
+}
+
+impl Target {
+    /// The host without its port, and without the brackets of an IPv6 address.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let port = self.host.rfind(':').filter(|at| {
+            let port = &self.host[at + 1..];
+            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        // A colon within an IPv6 address stands before its closing bracket.
+        let end = port.unwrap_or(self.host.len());
+        self.host[..end]
+            .trim_start_matches('[')
+            .trim_end_matches(']')
     }
 }
 
@@ -103,8 +123,9 @@ pub enum Sources {
     },
 }
 
-/// An address has about 28,000 local ports by default, and some of those are still taken.
-const PORTS: u32 = 20_000;
+/// An address has about 28,000 local ports by default. The kernel looks at every second one first,
+/// and when those are gone, at all of them again for each connect, which then takes milliseconds.
+const PORTS: u32 = 10_000;
 
 impl Sources {
     /// Those of a process, of `connections` in all.
@@ -158,6 +179,13 @@ mod tests {
         assert_eq!(
             (target.address.is_ipv6(), target.path.as_str()),
             (true, "/")
+        );
+        assert_eq!(target.name(), "::1");
+        let target: Target = "wss://localhost".parse().unwrap();
+        assert_eq!((target.tls, target.address.port()), (true, 443));
+        assert_eq!(
+            (target.name(), target.to_string().as_str()),
+            ("localhost", "wss://localhost/")
         );
         let target: Target = "ws://127.0.0.1?x".parse().unwrap();
         assert_eq!((target.address.port(), target.path.as_str()), (80, "/?x"));

@@ -60,7 +60,8 @@ pub struct StormReport {
     pub failed: u64,
     /// Had neither come back nor given up at the end.
     pub underway: u64,
-    /// When so many percent of those dropped were back, in milliseconds; null if never.
+    /// When so many percent of those dropped were back, in milliseconds; null if never, and where
+    /// this client was the bottleneck.
     pub back_ms: BTreeMap<&'static str, Option<f64>>,
     /// How many came back at which try.
     pub tries: BTreeMap<u32, u64>,
@@ -106,7 +107,11 @@ impl ChurnReport {
     pub(super) fn new(command: &Command, outcome: &Outcome) -> Option<Self> {
         let (rate, reset, alone) = match command {
             Command::Churn(options) => (options.rate, options.reset, true),
-            Command::Mixed(options) => (options.churn_rate, options.reset, false),
+            Command::Mixed(options) => {
+                let usual = u64::from(crate::plan::churning(options));
+                let rate = options.churn_rate.unwrap_or(usual);
+                (Some(rate), options.reset, false)
+            }
             _ => return None,
         };
         let tally = &outcome.messages.churn;
@@ -132,7 +137,7 @@ impl ChurnReport {
 const BACK: [(&str, f64); 4] = [("50", 0.5), ("90", 0.9), ("99", 0.99), ("100", 1.0)];
 
 impl StormReport {
-    pub(super) fn new(command: &Command, outcome: &Outcome) -> Option<Self> {
+    pub(super) fn new(command: &Command, outcome: &Outcome, told: bool) -> Option<Self> {
         let Command::Storm(_) = command else {
             return None;
         };
@@ -143,7 +148,7 @@ impl StormReport {
             // So many of all that were dropped, not only of those that came back.
             let wanted = (part * tally.dropped as f64).ceil();
             let percent = wanted * 100.0 / returned as f64;
-            (returned > 0 && percent <= 100.0)
+            (told && returned > 0 && percent <= 100.0)
                 .then(|| round(tally.back.percentile(percent).as_secs_f64() * 1e3))
         };
         Some(Self {

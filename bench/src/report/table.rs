@@ -235,8 +235,10 @@ impl StormReport {
                 |ms| format!("{name} % {ms:.1}ms"),
             )
         };
-        let parts = ["50", "90", "99", "100"].map(part);
-        table.row("back after", parts.join("  "));
+        if self.back_ms.values().any(Option::is_some) || self.returned == 0 {
+            let parts = ["50", "90", "99", "100"].map(part);
+            table.row("back after", parts.join("  "));
+        }
         let tries = self.tries.iter();
         let tries: Vec<_> = tries
             .map(|(tries, count)| format!("{count} at try {tries}"))

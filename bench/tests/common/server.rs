@@ -89,10 +89,11 @@ pub(crate) fn converse(
     state: &State,
     listed: Option<TcpStream>,
 ) -> io::Result<()> {
-    let mut rest = shake_hands(stream)?;
+    // Before the 101, behind which a client may be told something at once.
     if let Some(client) = listed {
         state.clients.lock().unwrap().push(client);
     }
+    let mut rest = shake_hands(stream)?;
     let mut session = Session::server(Settings {
         message_size_max: 1 << 20,
     });
