@@ -50,6 +50,7 @@ mod alarm;
 mod receive;
 mod ring;
 mod send;
+mod slots;
 mod token;
 
 use crate::link::{Entry, Flags};
@@ -121,6 +122,8 @@ pub struct UringDriver {
     scratch: Box<[u8]>,
     /// The rest of this turn's.
     events: VecDeque<Event>,
+    /// How many batches this turn has sent.
+    sends: usize,
     /// Counts turns, from 0 again after 255.
     turn: u8,
     /// Sockets that may hold more bytes, and give no new event for them.
@@ -193,6 +196,7 @@ impl UringDriver {
             entries: Vec::new(),
             scratch: vec![0; SCRATCH_SIZE].into_boxed_slice(),
             events: VecDeque::new(),
+            sends: 0,
             turn: 0,
             again: VecDeque::new(),
             again_left: 0,
@@ -401,6 +405,7 @@ impl Driver for UringDriver {
             Timeout::Never => Wait::Forever,
         };
         self.turn = self.turn.wrapping_add(1);
+        self.sends = 0;
         self.accepts_left = ACCEPTS_MAX;
         self.again_left = self.again.len();
         self.ring.enter(wait)?;

@@ -52,7 +52,7 @@ pub(crate) struct Log {
     pub(crate) gone: Option<io::ErrorKind>,
     batch_under_way: bool,
     /// A buffer is to be filled, behind so many bytes.
-    direct: Option<usize>,
+    pub(crate) direct: Option<usize>,
     paused: bool,
     closing: bool,
 }
@@ -343,11 +343,6 @@ impl<R: Rig> Stand<R> {
 impl Log {
     pub(crate) fn is_closing(&self) -> bool {
         self.closing
-    }
-
-    /// A buffer waits to be filled.
-    pub(crate) fn awaits_filled(&self) -> bool {
-        self.direct.is_some()
     }
 
     fn on_bytes(&mut self, bytes: &[u8]) {

@@ -13,7 +13,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "../driver_contract/epoll_rig.rs"]
-#[expect(dead_code, reason = "the contract's tests use the rest of it")]
 mod epoll_rig;
 mod play;
 #[path = "../driver_contract/rig.rs"]

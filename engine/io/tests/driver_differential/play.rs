@@ -245,7 +245,7 @@ impl<R: Rig> Player<R> {
             Act::Reads(reading) => remote.set_reading(reading),
             Act::Pause => stand.pause(talk.socket),
             Act::Resume => stand.resume(talk.socket),
-            Act::ReceiveInto(size) if !log.awaits_filled() => {
+            Act::ReceiveInto(size) if log.direct.is_none() => {
                 let mut buffer = Vec::with_capacity(FRONT.len() + size);
                 buffer.extend_from_slice(FRONT);
                 talk.into_sizes.push(size);
