@@ -1,13 +1,13 @@
 //! Copies of the small batches that wait to be submitted, which the kernel reads then.
 
 /// The largest batch that is copied. A larger one is worth a system call of its own.
-pub(super) const SLOT_SIZE: usize = 2048;
+pub(super) const SLOT_SIZE: usize = 1024;
 
-/// More sends than one turn of the kernel's brings forth (20 events); whoever finds no slot
-/// sends directly.
-const SLOT_COUNT: u16 = 64;
+/// Echoes need no more than 20, which is what the kernel tells of at once; a publication may have
+/// many subscribers. Whoever finds no slot sends directly.
+const SLOT_COUNT: u16 = 256;
 
-/// So many slots of one size, which are used again in the order in which the cache knows them.
+/// So many slots of one size, of which those are used again first that the cache still knows.
 pub(super) struct Slots {
     memory: Box<[u8]>,
     /// Invariant: no slot stands in it twice, and none that the kernel may still read.

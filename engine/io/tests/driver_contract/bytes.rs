@@ -165,7 +165,7 @@ pub(crate) fn a_peer_that_does_not_read_delays_a_batch_and_loses_nothing<R: Rig>
 /// A driver may gather small batches; what the kernel has no room for is still not lost.
 pub(crate) fn small_batches_to_peers_that_do_not_read_are_delayed_and_not_lost<R: Rig>(rig: R) {
     const COUNT: usize = 3;
-    const SIZE: usize = 1_500;
+    const SIZE: usize = 1_000;
     let mut stand = Stand::new(rig);
     let opened = stand.open(COUNT);
     let mut wanted = vec![Vec::new(); COUNT];
@@ -200,7 +200,7 @@ pub(crate) fn small_batches_to_peers_that_do_not_read_are_delayed_and_not_lost<R
 
 /// More than any driver gathers.
 pub(crate) fn many_small_batches_in_one_turn_all_arrive<R: Rig>(rig: R) {
-    const COUNT: usize = 150;
+    const COUNT: usize = 300;
     let mut stand = Stand::new(rig);
     let opened = stand.open(COUNT);
     for round in 0..3 {
