@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_slot_keeps_its_bytes_until_it_is_given_back() {
         let mut slots = Slots::new();
-        let bytes = [b"a".repeat(SLOT_SIZE), b"b".repeat(1), b"c".repeat(100)];
+        let bytes = [b"a".repeat(SLOT_SIZE), b"b".to_vec(), b"c".repeat(100)];
         let filled = bytes.each_ref().map(|bytes| slots.fill(bytes).unwrap());
         for (slot, bytes) in filled.into_iter().zip(&bytes) {
             assert_eq!(slots.bytes(slot), bytes);
