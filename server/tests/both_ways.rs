@@ -141,7 +141,7 @@ fn hear(client: &mut Client, index: usize, speeches: &[&Speech]) {
         }
         let heard = client.frame();
         let whose = |speech: &&Speech| speech.messages[0].payload[0] == heard.payload[0];
-        let speaker = speeches.iter().position(|speech| whose(speech));
+        let speaker = speeches.iter().position(whose);
         let speaker = speaker.unwrap_or_else(|| panic!("nobody said {heard:?}"));
         let Some(wanted) = speeches[speaker].messages.get(next[speaker]) else {
             panic!("{speaker} has said all, but client {index} hears {heard:?}");
@@ -186,12 +186,12 @@ fn seed() -> u64 {
         None => RandomState::new().hash_one(0) >> 32,
     };
     // What a test prints is shown when it fails.
-    println!("TIDEGATE_SEED={seed}");
+    eprintln!("TIDEGATE_SEED={seed}");
     seed
 }
 
 fn serve(kernel: &[&str]) -> Server {
-    println!("{kernel:?}");
+    eprintln!("{kernel:?}");
     // A slow reader of a room may be behind by all that is said there.
     let limits = ["--max-message", "1MiB", "--outbox-max", "256MiB"];
     Server::with(&[&limits, kernel].concat())
