@@ -58,16 +58,23 @@ impl Chance {
 #[derive(Debug)]
 struct Speech {
     seed: u64,
+    /// Of a message, and of a piece of what is written.
+    size_max: usize,
     messages: Vec<Frame>,
 }
 
 impl Speech {
     /// The first byte of each message names the speaker.
-    fn new(seed: u64, speaker: usize, count: usize) -> Self {
+    fn new(seed: u64, speaker: usize, count: usize, size_max: usize) -> Self {
         let seed = seed.wrapping_mul(64) + speaker as u64;
         let mut chance = Chance::new(seed);
-        let messages = (0..count).map(|_| message(&mut chance, speaker)).collect();
-        Self { seed, messages }
+        let message = |_| message(&mut chance, speaker, size_max);
+        let messages = (0..count).map(message).collect();
+        Self {
+            seed,
+            size_max,
+            messages,
+        }
     }
 
     /// The bytes as a client sends them: some messages in fragments.
@@ -93,15 +100,15 @@ impl Speech {
         let bytes = self.wire();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            let (piece, others) = rest.split_at(chance.size(SIZE_MAX).min(rest.len()));
+            let (piece, others) = rest.split_at(chance.size(self.size_max).min(rest.len()));
             client.send(piece);
             rest = others;
         }
     }
 }
 
-fn message(chance: &mut Chance, speaker: usize) -> Frame {
-    let size = chance.size(SIZE_MAX).min(SIZE_MAX);
+fn message(chance: &mut Chance, speaker: usize, size_max: usize) -> Frame {
+    let size = chance.size(size_max).min(size_max);
     let first = if chance.below(2) == 0 { TEXT } else { BINARY };
     let mut payload: Vec<u8> = (0..size)
         .map(|_| match (first, chance.next().to_le_bytes()[4]) {
@@ -199,12 +206,20 @@ fn serve(kernel: &[&str]) -> Server {
 
 #[test]
 fn what_is_echoed_is_what_was_said() {
-    const CLIENTS: usize = 6;
-    const EACH: usize = 40;
+    const CLIENTS: usize = 24;
+    // A few say large things; the others say many small ones, so that a turn has some of each.
+    let speech = |index| match index {
+        0..6 => (40, SIZE_MAX),
+        _ => (400, 300),
+    };
     let seed = seed();
     for kernel in KERNELS {
         let server = serve(kernel);
-        let speeches: Vec<_> = (0..CLIENTS).map(|i| Speech::new(seed, i, EACH)).collect();
+        let speech = |index| {
+            let (count, size_max) = speech(index);
+            Speech::new(seed, index, count, size_max)
+        };
+        let speeches: Vec<_> = (0..CLIENTS).map(speech).collect();
         let connect = |index| connect(&server, "/echo", index);
         let mut clients: Vec<_> = (0..CLIENTS).map(connect).collect();
         converse(&mut clients, &speeches, |index| vec![&speeches[index]]);
@@ -223,7 +238,8 @@ fn what_a_room_hears_is_what_its_members_said() {
     let seed = seed();
     for kernel in KERNELS {
         let server = serve(kernel);
-        let speeches: Vec<_> = (0..MEMBERS).map(|i| Speech::new(seed, i, EACH)).collect();
+        let speech = |index| Speech::new(seed, index, EACH, SIZE_MAX);
+        let speeches: Vec<_> = (0..MEMBERS).map(speech).collect();
         // Fast and slow ones in either.
         let room = |index: usize| index / 2 % 2;
         let connect = |index| connect(&server, ROOMS[room(index)], index);
