@@ -118,7 +118,8 @@ fn tables(server: &Server) -> Vec<usize> {
 fn with_a_table_for_each_shard_the_prediction_is_of_each() {
     const LIMIT: u32 = 100;
     for (shards, io) in [("2", "epoll"), ("3", "epoll"), ("2", "uring")] {
-        let options = ["--shards", shards, "--io", io, "--descriptors", "shard"];
+        let kernel = ["--io", io, "--host", "thread"];
+        let options = [&["--shards", shards, "--descriptors", "shard"], &kernel[..]].concat();
         let said = doctor(LIMIT, &options);
         if said["first_limit"] == "io_uring" {
             continue;

@@ -35,6 +35,8 @@ impl Flags {
     pub(crate) const WRITABLE: Self = Self(512);
     /// It has been given up, and the number is free once the kernel has no request of it.
     pub(crate) const CLOSING: Self = Self(1024);
+    /// The batch under way lies in a slot of io_uring's.
+    pub(crate) const SENDING: Self = Self(2048);
 
     pub(crate) const fn empty() -> Self {
         Self(0)
@@ -69,7 +71,7 @@ impl Flags {
 
     /// Does the kernel hold a request of this socket?
     pub(crate) const fn is_under_way(self) -> bool {
-        self.has(Self::READABLE.or(Self::WRITABLE))
+        self.has(Self::READABLE.or(Self::WRITABLE).or(Self::SENDING))
     }
 }
 
@@ -137,7 +139,7 @@ impl Entry {
 
     pub(crate) fn has_batch(&self) -> bool {
         let extra = self.extra.as_ref();
-        extra.is_some_and(|extra| !extra.unsent.is_empty())
+        self.flags.has(Flags::SENDING) || extra.is_some_and(|extra| !extra.unsent.is_empty())
     }
 
     /// Shows the peer the end of the stream, after the batch under way if there is one.

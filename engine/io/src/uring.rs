@@ -1,13 +1,15 @@
-//! The driver on io_uring: polls that stay, and one system call for a turn's requests and
-//! its wait.
+//! The driver on io_uring: polls that stay, and one system call for a turn's requests, its
+//! small batches and its wait.
 //!
-//! Bytes are received and sent by plain system calls, as with epoll; the ring tells when. An
-//! idle socket costs 16 bytes here and one request in the kernel (256 bytes; a receive that
-//! waits would cost 864).
+//! Bytes are received by plain system calls, as with epoll; the ring tells when. An idle socket
+//! costs 16 bytes here and one request in the kernel (256 bytes; a receive that waits would cost
+//! 864). Small batches are copied into slots, and leave together; see docs/decisions/0005 for
+//! what else was measured.
 //!
 //! ```text
 //!  submit ─▶ requests, queued ──┐                       ┌─ bytes, an end ─▶ recv ─▶ Received...
-//!                               ▼                       ├─ room ─▶ sendmsg the rest ─▶ Sent
+//!    │ └─▶ slots, small batches ┤                       ├─ taken from its slot ─▶ Sent
+//!    └─▶ sendmsg, others        ▼                       ├─ room ─▶ sendmsg the rest ─▶ Sent
 //!  wait ───────────▶ io_uring_enter ─▶ completions ─────┼─ a peer ─▶ Accepted
 //!                                                       ├─ the bell, the alarm
 //!                                                       └─ the last of a closed one ─▶ Closed
@@ -17,6 +19,7 @@
 //! |---|---|---|---|
 //! | bytes, the bell | `POLL_ADD`, multishot, edge-triggered | 5.13 | none |
 //! | room, a connect | `POLL_ADD`, once, while a batch is under way | 5.1 | none |
+//! | a small batch | `SEND`, which does not wait for room | 5.6 | none; without a slot, `send` |
 //! | peers | `ACCEPT`, multishot | 5.19 | none |
 //! | the moment | `TIMEOUT`, moved by an update | 5.11 | none |
 //! | a short wait | `IORING_ENTER_EXT_ARG` | 5.11 | none |
@@ -26,8 +29,8 @@
 //! | completions at the wait only | `SINGLE_ISSUER`, `DEFER_TASKRUN` | 6.1 | [`TaskRun::Cooperative`] |
 //!
 //! A request holds its socket open whatever becomes of the descriptor. So a close cancels the
-//! socket's polls, is pending until the last of them has come back, and only then are the
-//! descriptor closed and the number free.
+//! socket's polls, is pending until the last of them has come back, and its send if there is one,
+//! and only then are the descriptor closed and the number free.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -50,6 +53,7 @@ mod alarm;
 mod receive;
 mod ring;
 mod send;
+mod slots;
 mod token;
 
 use crate::link::{Entry, Flags};
@@ -121,6 +125,8 @@ pub struct UringDriver {
     scratch: Box<[u8]>,
     /// The rest of this turn's.
     events: VecDeque<Event>,
+    /// How many batches this turn has sent.
+    sends: usize,
     /// Counts turns, from 0 again after 255.
     turn: u8,
     /// Sockets that may hold more bytes, and give no new event for them.
@@ -193,6 +199,7 @@ impl UringDriver {
             entries: Vec::new(),
             scratch: vec![0; SCRATCH_SIZE].into_boxed_slice(),
             events: VecDeque::new(),
+            sends: 0,
             turn: 0,
             again: VecDeque::new(),
             again_left: 0,
@@ -401,6 +408,7 @@ impl Driver for UringDriver {
             Timeout::Never => Wait::Forever,
         };
         self.turn = self.turn.wrapping_add(1);
+        self.sends = 0;
         self.accepts_left = ACCEPTS_MAX;
         self.again_left = self.again.len();
         self.ring.enter(wait)?;

@@ -28,6 +28,8 @@ const DESCRIPTORS_EPOLL: u64 = 4;
 const DESCRIPTORS_URING: u64 = 3;
 /// Three rings and a bell; in debug builds, the timer of the detector of stalls.
 const DESCRIPTORS_GLOMMIO: u64 = if cfg!(debug_assertions) { 5 } else { 4 };
+/// What glommio keeps for the whole process: a bell.
+const DESCRIPTORS_BESIDE_GLOMMIO: u64 = 1;
 /// Standard streams.
 const DESCRIPTORS_STREAMS: u64 = 3;
 /// Doorbell, timer, listener: what a shard's epoll watches beside connections.
@@ -63,10 +65,15 @@ fn descriptors_used(host: &Host, settings: &DoctorSettings) -> u64 {
         engine::Host::Glommio => true,
         engine::Host::Auto => host.has_glommio,
     };
-    let per_shard = per_shard + if on_glommio { DESCRIPTORS_GLOMMIO } else { 0 };
+    let (per_shard, beside) = if on_glommio {
+        let beside = DESCRIPTORS_BESIDE + DESCRIPTORS_BESIDE_GLOMMIO;
+        (per_shard + DESCRIPTORS_GLOMMIO, beside)
+    } else {
+        (per_shard, DESCRIPTORS_BESIDE)
+    };
     let inherited = host.inherited_below(host.table_size().unwrap_or(u64::MAX));
     match settings.descriptors {
-        Descriptors::Shared => DESCRIPTORS_BESIDE + inherited + per_shard * host.shards,
+        Descriptors::Shared => beside + inherited + per_shard * host.shards,
         // The doorbells of all shards, and of the rest its own; nothing is inherited.
         Descriptors::PerShard => DESCRIPTORS_STREAMS + per_shard - 1 + host.shards,
     }

@@ -67,6 +67,7 @@ impl UringDriver {
         match event.token.kind() {
             Kind::Accept => return self.on_accept(event),
             Kind::Writable => return self.on_writable_event(socket, &event),
+            Kind::Send => return self.on_send_event(socket, &event),
             Kind::Alarm => self.alarm.rang(),
             Kind::AlarmMoved => self.alarm.not_moved(),
             // The wait has ended, which was all; or what was to be cancelled has completed by

@@ -1,7 +1,7 @@
 //! The two rings that are shared with the kernel, and the requests that this driver makes.
 //!
-//! Requests are only queued; one system call submits them all and waits. None of them lends
-//! the kernel memory but a timeout, whose moment lies in [`Ring`] until it has been read.
+//! Requests are only queued; one system call submits them all and waits. Two of them lend the
+//! kernel memory, which belongs to [`Ring`]: a timeout its moment, a send its slot.
 
 #![expect(
     unsafe_code,
@@ -13,14 +13,15 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use io_uring::opcode::{AcceptMulti, AsyncCancel, PollAdd, Timeout, TimeoutUpdate};
+use io_uring::opcode::{AcceptMulti, AsyncCancel, PollAdd, Send, Timeout, TimeoutUpdate};
 use io_uring::squeue::{self, Flags};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::SocketFlags;
+use rustix::net::{SendFlags, SocketFlags};
 
+use super::slots::Slots;
 use super::token::{Kind, Token};
 use super::{Setup, TaskRun};
 
@@ -35,6 +36,8 @@ pub(super) struct Ring {
     /// When the alarm rings. In a box: the kernel reads it at the next submission, wherever
     /// the driver has moved to by then.
     alarm: Box<Timespec>,
+    /// What sends are to read.
+    pub(super) slots: Slots,
 }
 
 /// What a completion says. There is no copy of it, since it may own a descriptor.
@@ -63,6 +66,12 @@ impl Event {
 
     pub(super) fn error(&self) -> Option<Errno> {
         (self.result < 0).then(|| Errno::from_raw_os_error(-self.result))
+    }
+
+    /// What a send has taken.
+    #[inline]
+    pub(super) fn size(&self) -> usize {
+        usize::try_from(self.result).expect("it is no error")
     }
 
     /// What a poll has found.
@@ -121,6 +130,7 @@ impl Ring {
             ring,
             waiting: VecDeque::new(),
             alarm: Box::new(Timespec::new()),
+            slots: Slots::new(),
         })
     }
 
@@ -145,6 +155,18 @@ impl Ring {
     ) {
         let poll = PollAdd::new(Fd(fd.as_raw_fd()), u32::from(interest.bits()));
         self.push(poll.multi(multi).build().user_data(token.0));
+    }
+
+    /// Asks to send the bytes of a slot, as many of them as there is room for: at the
+    /// submission and never later, so that nothing has to be cancelled.
+    #[inline]
+    pub(super) fn send(&mut self, fd: BorrowedFd<'_>, token: Token) {
+        let bytes = self.slots.bytes(token.slot());
+        let size = u32::try_from(bytes.len()).expect("a slot is small");
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let send = Send::new(Fd(fd.as_raw_fd()), bytes.as_ptr(), size);
+        let send = send.flags(flags.bits().cast_signed()).build();
+        self.push(send.user_data(token.0));
     }
 
     /// Asks for every peer that comes.
@@ -184,8 +206,9 @@ impl Ring {
 
     fn push_now(&mut self, entry: &squeue::Entry) -> bool {
         let mut submissions = self.ring.submission();
-        // SAFETY: of the requests above, only the alarm's point to memory: the box, which is
-        // read at the submission, and lives as long as the ring.
+        // SAFETY: of the requests above, two point to memory. The alarm's box is read at the
+        // submission; a slot is not written to before its send has completed, since whoever
+        // gives it back has taken that completion. Both live as long as the ring.
         unsafe { submissions.push(entry) }.is_ok()
     }
 

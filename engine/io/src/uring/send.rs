@@ -1,9 +1,13 @@
-//! Sending with io_uring: directly, in one call, and the rest when a poll tells of room.
+//! Sending with io_uring: small batches together with the next wait, others directly, and the
+//! rest of either when a poll tells of room.
+
+use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
 use super::UringDriver;
 use super::ring::Event;
+use super::token::Token;
 use crate::driver::{Completion, Piece, Socket, Submitted};
 use crate::link::Flags;
 use crate::stream::{SLICES_MAX, send_bytes, send_some};
@@ -11,11 +15,22 @@ use crate::stream::{SLICES_MAX, send_bytes, send_some};
 impl UringDriver {
     #[inline]
     pub(super) fn send(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
-        // One piece that the kernel takes at once, to a peer with nothing under way.
+        // Whoever has company waits for it: one system call submits them all. A lone one would only
+        // bring a second turn, for its completion.
+        let alone = self.sends == 0 && self.events.is_empty();
+        self.sends += 1;
+        // One piece to a peer with nothing under way.
+        let entry = &mut self.entries[socket.0 as usize];
         if let [piece] = pieces
-            && let Some(fd) = self.entries[socket.0 as usize].plain(Flags::READABLE)
+            && let Some(fd) = entry.plain(Flags::READABLE)
         {
             let bytes = piece.bytes();
+            if !alone && let Some(slot) = self.ring.slots.fill(bytes) {
+                let token = Token::send(socket, entry.generation, slot);
+                self.ring.send(fd.as_fd(), token);
+                entry.flags.insert(Flags::SENDING);
+                return Submitted::Pending;
+            }
             let outcome = send_bytes(fd, bytes);
             if outcome == Ok(bytes.len()) {
                 return Submitted::Done;
@@ -28,10 +43,7 @@ impl UringDriver {
     #[inline(never)]
     fn send_pieces(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
         let entry = &mut self.entries[socket.0 as usize];
-        assert!(
-            entry.extra.as_ref().is_none_or(|e| e.unsent.is_empty()),
-            "a batch is under way"
-        );
+        assert!(!entry.has_batch(), "a batch is under way");
         let Some(fd) = entry.fd.as_ref().filter(|_| !entry.flags.has(Flags::GONE)) else {
             // That it is gone has been said, or will be.
             return Submitted::Pending;
@@ -72,6 +84,43 @@ impl UringDriver {
         extra.unsent.keep(pieces, sent);
         self.arm_writable(socket);
         Submitted::Pending
+    }
+
+    pub(super) fn on_send_event(
+        &mut self,
+        socket: Socket,
+        event: &Event,
+    ) -> Option<Completion<'static>> {
+        let completion = self.on_send(socket, event);
+        self.ring.slots.give_back(event.token.slot());
+        completion
+    }
+
+    /// The kernel has taken what it had room for out of a slot.
+    fn on_send(&mut self, socket: Socket, event: &Event) -> Option<Completion<'static>> {
+        self.entry(socket).flags.remove(Flags::SENDING);
+        if self.is_closing(socket, event) {
+            return self.closed(socket);
+        }
+        let sent = match event.error() {
+            None => event.size(),
+            Some(Errno::AGAIN | Errno::INTR) => 0,
+            Some(error) => return self.gone(socket, error),
+        };
+        let entry = &mut self.entries[socket.0 as usize];
+        if entry.flags.has(Flags::GONE) {
+            return None;
+        }
+        let bytes = self.ring.slots.bytes(event.token.slot());
+        if sent < bytes.len() {
+            entry.extra_mut().unsent.keep(&[Piece::Lent(bytes)], sent);
+            self.arm_writable(socket);
+            return None;
+        }
+        if entry.flags.has(Flags::SHUT) {
+            entry.shutdown();
+        }
+        Some(Completion::Sent { socket })
     }
 
     pub(super) fn on_writable_event(

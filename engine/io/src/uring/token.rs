@@ -3,7 +3,7 @@
 //! ```text
 //!   63     56 55            40 39        32 31                         0
 //!  ┌─────────┬────────────────┬────────────┬────────────────────────────┐
-//!  │  kind   │       0        │ generation │       socket number        │
+//!  │  kind   │ slot of a send │ generation │       socket number        │
 //!  └─────────┴────────────────┴────────────┴────────────────────────────┘
 //! ```
 //!
@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Readable,
     /// Room to send, or the end of a connect.
     Writable,
+    /// A small batch, out of a slot.
+    Send,
     /// A peer.
     Accept,
     /// A ring of the doorbell.
@@ -35,9 +37,10 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token(pub(super) u64);
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Readable,
     Kind::Writable,
+    Kind::Send,
     Kind::Accept,
     Kind::Bell,
     Kind::Alarm,
@@ -57,6 +60,12 @@ impl Token {
         Self((kind as u64) << 56 | (generation as u64) << 32 | socket.0 as u64)
     }
 
+    /// A send of a socket's, out of this slot.
+    #[inline]
+    pub(super) const fn send(socket: Socket, generation: u8, slot: u16) -> Self {
+        Self(Self::of(Kind::Send, socket, generation).0 | (slot as u64) << 40)
+    }
+
     #[inline]
     pub(super) fn kind(self) -> Kind {
         KINDS[usize::from(self.0.to_le_bytes()[7])]
@@ -65,6 +74,12 @@ impl Token {
     #[inline]
     pub(super) const fn generation(self) -> u8 {
         self.0.to_le_bytes()[4]
+    }
+
+    #[inline]
+    pub(super) const fn slot(self) -> u16 {
+        let [.., low, high, _] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
     }
 
     #[inline]
@@ -87,7 +102,14 @@ mod tests {
                 assert_eq!(token.kind(), kind);
                 assert_eq!(token.socket(), Socket(number));
                 assert_eq!(token.generation(), generation);
+                assert_eq!(token.slot(), 0);
             }
+        }
+        for slot in [0, 1, 0x1234, u16::MAX] {
+            let token = Token::send(Socket(7), 3, slot);
+            let parts = (token.kind(), token.socket(), token.generation());
+            assert_eq!(parts, (Kind::Send, Socket(7), 3));
+            assert_eq!(token.slot(), slot);
         }
     }
 }

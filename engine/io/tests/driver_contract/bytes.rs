@@ -1,5 +1,7 @@
 //! Laws of the bytes: all of them, once, in order.
 
+use std::time::Duration;
+
 use tidegate_io::{Driver, Op, Parcel, Piece, Socket, Submitted};
 
 use crate::rig::{Remote, Rig};
@@ -156,6 +158,60 @@ pub(crate) fn a_peer_that_does_not_read_delays_a_batch_and_loses_nothing<R: Rig>
         assert_arrives(&mut stand, remote, &wanted);
         stand.until("the batch is sent", |s| !s.is_sending(socket));
         assert_eq!(stand.logs[&socket].sent_count, sent_count + 1);
+    }
+    stand.finish();
+}
+
+/// A driver may gather small batches; what the kernel has no room for is still not lost.
+pub(crate) fn small_batches_to_peers_that_do_not_read_are_delayed_and_not_lost<R: Rig>(rig: R) {
+    const COUNT: usize = 3;
+    const SIZE: usize = 1_000;
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(COUNT);
+    let mut wanted = vec![Vec::new(); COUNT];
+    for &(_, remote) in &opened {
+        stand.remotes[remote].set_reading(false);
+    }
+    let mut stuck = 0;
+    while stuck < 100 {
+        stuck += 1;
+        for (&(socket, _), wanted) in opened.iter().zip(&mut wanted) {
+            if !stand.is_sending(socket) {
+                let bytes = pattern(SIZE, (wanted.len() * COUNT) as u64 + u64::from(socket.0));
+                let _ = stand.send(socket, &[Piece::Lent(&bytes)]);
+                wanted.extend(bytes);
+                stuck = 0;
+            }
+            assert!(wanted.len() < 1 << 27, "it takes all without reading");
+        }
+        stand.wait(Duration::from_millis(u64::from(stuck > 0)));
+        while stand.reap() {}
+    }
+    for (&(socket, remote), wanted) in opened.iter().zip(&wanted) {
+        assert!(stand.is_sending(socket), "nobody reads");
+        let sent_count = stand.logs[&socket].sent_count;
+        stand.remotes[remote].set_reading(true);
+        assert_arrives(&mut stand, remote, wanted);
+        stand.until("the batch is sent", |s| !s.is_sending(socket));
+        assert_eq!(stand.logs[&socket].sent_count, sent_count + 1);
+    }
+    stand.finish();
+}
+
+/// More than any driver gathers.
+pub(crate) fn many_small_batches_in_one_turn_all_arrive<R: Rig>(rig: R) {
+    const COUNT: usize = 300;
+    let mut stand = Stand::new(rig);
+    let opened = stand.open(COUNT);
+    for round in 0..3 {
+        let bytes = |socket: Socket| pattern(1_000, (round << 32) + u64::from(socket.0));
+        for &(socket, _) in &opened {
+            let _ = stand.send(socket, &[Piece::Lent(&bytes(socket))]);
+        }
+        for &(socket, remote) in &opened {
+            assert_arrives(&mut stand, remote, &bytes(socket));
+            stand.until("the batch is sent", |s| !s.is_sending(socket));
+        }
     }
     stand.finish();
 }

@@ -248,6 +248,66 @@ pub(crate) fn a_close_shows_the_peer_the_end_after_all_bytes<R: Rig>(rig: R) {
     stand.finish();
 }
 
+/// A driver may send small batches later than it is asked to, but in the order of what it is asked.
+pub(crate) fn an_end_right_behind_small_batches_comes_after_their_bytes<R: Rig>(rig: R) {
+    const COUNT: usize = 5;
+    let mut stand = Stand::new(rig);
+    for shut in [true, false] {
+        let opened = stand.open(COUNT);
+        let mut submitted = Vec::new();
+        for &(socket, _) in &opened {
+            submitted.push(stand.send(socket, &[Piece::Lent(b"goodbye")]));
+            if shut {
+                let shut = stand.driver.submit(Op::Shutdown { socket });
+                assert_eq!(shut, Submitted::Done);
+            }
+        }
+        if !shut {
+            // Who closes during a batch gives it up.
+            for &(socket, _) in &opened {
+                stand.until("the batch is sent", |s| !s.is_sending(socket));
+                let _ = stand.begin_close(socket, false);
+            }
+        }
+        for &(_, remote) in &opened {
+            assert_arrives(&mut stand, remote, b"goodbye");
+            stand.until("the remote saw the end", |s| s.remotes[remote].is_ended());
+        }
+        stand.until("all are closed", |s| shut || s.logs.is_empty());
+        let sockets: Vec<_> = stand.logs.keys().copied().collect();
+        for (socket, submitted) in sockets.into_iter().zip(submitted) {
+            let told = usize::from(submitted == Submitted::Pending);
+            assert_eq!(stand.logs[&socket].sent_count, told);
+            stand.close(socket, false);
+        }
+    }
+    stand.finish();
+}
+
+/// What was given up, or lost, with a small batch under way is told of as usual.
+pub(crate) fn a_small_batch_outlives_nobody<R: Rig>(rig: R) {
+    const COUNT: usize = 8;
+    let mut stand = Stand::new(rig);
+    for round in 0..20 {
+        let opened = stand.open(COUNT);
+        for &(_, remote) in opened.iter().skip(COUNT / 2) {
+            stand.remotes[remote].reset();
+        }
+        for &(socket, _) in &opened {
+            let _ = stand.send(socket, &[Piece::Lent(b"are you there?")]);
+        }
+        for &(socket, _) in opened.iter().take(COUNT / 2) {
+            let _ = stand.begin_close(socket, round % 2 == 0);
+        }
+        for &(socket, _) in opened.iter().skip(COUNT / 2) {
+            stand.until("it is gone", |s| s.logs[&socket].gone.is_some());
+            stand.close(socket, false);
+        }
+        stand.until("all are closed", |s| s.logs.is_empty());
+    }
+    stand.finish();
+}
+
 pub(crate) fn a_close_with_reset_shows_the_peer_a_reset<R: Rig>(rig: R) {
     let mut stand = Stand::new(rig);
     for under_way in [false, true] {

@@ -39,8 +39,10 @@ pub(crate) struct Stand<R: Rig> {
 /// What the completions of one socket said.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// All that came, `Filled` as well.
+    /// All that came by `Received`.
     pub(crate) bytes: Vec<u8>,
+    /// All that came, in order, by `Filled` as well.
+    pub(crate) stream: Vec<u8>,
     /// The buffers of `Filled`, as they came.
     pub(crate) filled: Vec<Vec<u8>>,
     pub(crate) received_count: usize,
@@ -49,7 +51,8 @@ pub(crate) struct Log {
     pub(crate) ended: bool,
     pub(crate) gone: Option<io::ErrorKind>,
     batch_under_way: bool,
-    direct: bool,
+    /// A buffer is to be filled, behind so many bytes.
+    pub(crate) direct: Option<usize>,
     paused: bool,
     closing: bool,
 }
@@ -179,13 +182,14 @@ impl<R: Rig> Stand<R> {
     }
 
     pub(crate) fn receive_into(&mut self, socket: Socket, buffer: Vec<u8>, size: usize) {
+        let before = buffer.len();
         let op = Op::ReceiveInto {
             socket,
             buffer,
             size,
         };
         assert_eq!(self.driver.submit(op), Submitted::Pending);
-        self.logs.get_mut(&socket).unwrap().direct = true;
+        self.logs.get_mut(&socket).unwrap().direct = Some(before);
     }
 
     /// Closes, and waits until the number is free.
@@ -284,7 +288,7 @@ impl<R: Rig> Stand<R> {
                 assert!(!bytes.is_empty(), "at least one byte");
                 log.on_bytes(bytes);
                 assert!(
-                    !log.direct || log.closing,
+                    log.direct.is_none() || log.closing,
                     "the buffer was to be filled first"
                 );
                 // They may be changed in place.
@@ -292,11 +296,10 @@ impl<R: Rig> Stand<R> {
             }
             Completion::Filled { socket, buffer } => {
                 let log = log(logs, socket);
-                assert!(
-                    std::mem::take(&mut log.direct),
-                    "there was no buffer to fill"
-                );
-                log.on_bytes(&[]);
+                let before = log.direct.take().expect("there was no buffer to fill");
+                log.assert_receives();
+                assert!(buffer.len() > before, "at least one byte");
+                log.stream.extend_from_slice(&buffer[before..]);
                 log.filled.push(buffer);
             }
             Completion::Ended { socket } => {
@@ -307,7 +310,7 @@ impl<R: Rig> Stand<R> {
                 );
                 assert!(!log.paused, "nothing is received while paused");
                 log.ended = true;
-                log.direct = false;
+                log.direct = None;
             }
             Completion::Sent { socket } => {
                 let log = log(logs, socket);
@@ -323,7 +326,7 @@ impl<R: Rig> Stand<R> {
                 assert!(log.gone.is_none(), "Gone comes once");
                 log.gone = Some(error.kind());
                 log.batch_under_way = false;
-                log.direct = false;
+                log.direct = None;
             }
             Completion::Closed { socket } => {
                 assert!(log(logs, socket).closing, "{socket:?} was not being closed");
@@ -343,11 +346,16 @@ impl Log {
     }
 
     fn on_bytes(&mut self, bytes: &[u8]) {
+        self.assert_receives();
+        self.bytes.extend_from_slice(bytes);
+        self.stream.extend_from_slice(bytes);
+    }
+
+    fn assert_receives(&mut self) {
         assert!(!self.paused, "nothing is received while paused");
         assert!(!self.ended, "nothing is received after Ended");
         assert!(self.gone.is_none(), "nothing is received after Gone");
         self.received_count += 1;
-        self.bytes.extend_from_slice(bytes);
     }
 }
 
