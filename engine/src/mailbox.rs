@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender as Answer;
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, tidegate_loom)))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tidegate_io::waker::Ring;
 use tidegate_io::{Parcel, Waker};
 use tidegate_proto::MessageKind;
 
 mod doorbell;
-#[cfg(all(test, loom))]
+#[cfg(all(test, tidegate_loom))]
 mod loom_model;
 
 use doorbell::Doorbell;
-#[cfg(all(test, loom))]
+#[cfg(all(test, tidegate_loom))]
 use loom_model::queue::{Receiver, Sender, TrySendError, bounded};
 
 /// How many bags are kept to be used again.
@@ -374,7 +374,7 @@ impl<N> Target<N> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(tidegate_loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
