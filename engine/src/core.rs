@@ -110,7 +110,6 @@ pub(crate) enum WireKind {
 impl<H: Handler> Core<H> {
     pub(crate) fn new(
         shard: usize,
-        now: Instant,
         limits: Limits,
         post: Post<H::Note>,
         tasks: Tasks,
@@ -118,6 +117,7 @@ impl<H: Handler> Core<H> {
         shared: Arc<Shared>,
         seed: u64,
     ) -> Self {
+        let now = tasks.now();
         let requests = Rc::new(Requests::new(shard, limits.task_bytes_max));
         let expected = limits.connections_expected;
         Self {

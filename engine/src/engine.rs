@@ -64,7 +64,7 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// [`Host::Glommio`](crate::Host::Glommio) was chosen, and this process may not have it.
+    /// [`Host::Glommio`] was chosen, and this process may not have it.
     #[error("cannot use glommio: {source}")]
     Glommio {
         /// Why.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender as Answer;
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, tidegate_loom)))]
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tidegate_io::Waker;
 use tidegate_io::waker::Ring;
@@ -19,12 +19,12 @@ use crate::MemoryUse;
 
 mod bag;
 mod doorbell;
-#[cfg(all(test, loom))]
+#[cfg(all(test, tidegate_loom))]
 mod loom_model;
 
 pub(crate) use bag::{Bag, Frame};
 use doorbell::Doorbell;
-#[cfg(all(test, loom))]
+#[cfg(all(test, tidegate_loom))]
 use loom_model::queue::{Receiver, Sender, TrySendError, bounded};
 
 /// How many bags are kept to be used again.
@@ -338,7 +338,7 @@ impl<N> Target<N> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(tidegate_loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};

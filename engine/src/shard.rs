@@ -94,7 +94,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         } = parts;
         let now = driver.now();
         let tasks = Tasks::new(executor, limits.tasks_max, mailbox.waker(), now);
-        let core = Core::new(index, now, limits, post, tasks, compressor, shared, seed);
+        let core = Core::new(index, limits, post, tasks, compressor, shared, seed);
         let sweep_at = now;
         let mut shard = Self {
             driver,

@@ -57,8 +57,8 @@ impl Failure {
     fn uring(error: &io::Error) -> Self {
         Self::failed(format!(
             "cannot use io_uring ({error}): it takes Linux 5.19, and neither \
-             kernel.io_uring_disabled nor a container's seccomp filter may forbid it; \
-             `--io epoll` works everywhere"
+             kernel.io_uring_disabled nor a container's seccomp filter may forbid it, and 256KiB \
+             of locked memory (`ulimit -l`) for each shard; `--io epoll` works everywhere"
         ))
     }
 
@@ -420,7 +420,7 @@ mod tests {
         let failure = Failure::uring(&io::Error::from(io::ErrorKind::PermissionDenied));
         assert_eq!(failure.code, 1);
         assert_eq!(failure.line.lines().count(), 1);
-        for part in ["permission denied", "5.19", "--io epoll"] {
+        for part in ["permission denied", "5.19", "ulimit -l", "--io epoll"] {
             assert!(failure.line.contains(part), "{}", failure.line);
         }
     }

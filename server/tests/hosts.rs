@@ -138,7 +138,10 @@ fn what_is_asked_for_and_forbidden_is_one_line_and_exit_code_1() {
 
 #[test]
 fn with_little_locked_memory_the_plain_host_serves() {
-    let mut server = Server::from(server::with_limit("-l 100"), &["--host", "auto"]);
+    let mut server = Server::from(
+        server::with_limit("-l 100"),
+        &["--host", "auto", "--io", "epoll"],
+    );
     let line = shards_line(&server);
     assert!(
         line.contains("on plain threads, without glommio: "),
@@ -157,7 +160,10 @@ fn with_locked_memory_for_some_shards_but_not_for_all_the_plain_host_serves() {
     let copy = env::temp_dir().join(format!("tidegate-hosts-{}", process::id()));
     if let Some(command) = server::without_rights(&copy) {
         let limited = || server::limiting(&command, "-l 512");
-        let mut server = Server::from(limited(), &["--host", "auto", "--shards", "16"]);
+        let mut server = Server::from(
+            limited(),
+            &["--host", "auto", "--shards", "16", "--io", "epoll"],
+        );
         let line = shards_line(&server);
         assert!(
             line.contains("on plain threads, without glommio: "),

@@ -19,9 +19,9 @@
 
 use tidegate_io::Waker;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, tidegate_loom))]
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, tidegate_loom)))]
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 /// The doorbell of one mailbox.
@@ -81,11 +81,11 @@ pub(super) enum Side {
 /// has written before it.
 #[inline]
 fn fence_of(side: Side) {
-    #[cfg(all(test, loom))]
+    #[cfg(all(test, tidegate_loom))]
     if let Some(order) = super::loom_model::fence_of(side) {
         fence(order);
     }
-    #[cfg(not(all(test, loom)))]
+    #[cfg(not(all(test, tidegate_loom)))]
     {
         let _ = side;
         fence(Ordering::SeqCst);

@@ -16,7 +16,12 @@ use ::glommio::{
     CpuSet, Latency, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement, Shares,
     StallDetectionHandler, TaskQueueHandle, executor, spawn_local_into,
 };
-use io_uring::{IoUring, Probe, opcode};
+use io_uring::opcode::{
+    Accept, Close, Connect, Fallocate, Fsync, LinkTimeout, Nop, OpenAt, PollAdd, PollRemove, Read,
+    ReadFixed, Readv, Recv, RecvMsg, Send, SendMsg, Statx, Timeout, TimeoutRemove, Write,
+    WriteFixed, Writev,
+};
+use io_uring::{IoUring, Probe};
 use rustix::process::{Resource, getrlimit};
 
 use super::tasks::Kind;
@@ -155,27 +160,27 @@ pub(super) fn probe() -> io::Result<()> {
 
 /// What glommio asks of the kernel; without one of them it would end the process.
 const OPERATIONS: [u8; 23] = [
-    opcode::Nop::CODE,
-    opcode::Readv::CODE,
-    opcode::Writev::CODE,
-    opcode::Fsync::CODE,
-    opcode::ReadFixed::CODE,
-    opcode::WriteFixed::CODE,
-    opcode::PollAdd::CODE,
-    opcode::PollRemove::CODE,
-    opcode::SendMsg::CODE,
-    opcode::RecvMsg::CODE,
-    opcode::Timeout::CODE,
-    opcode::TimeoutRemove::CODE,
-    opcode::Accept::CODE,
-    opcode::LinkTimeout::CODE,
-    opcode::Connect::CODE,
-    opcode::Fallocate::CODE,
-    opcode::OpenAt::CODE,
-    opcode::Close::CODE,
-    opcode::Statx::CODE,
-    opcode::Read::CODE,
-    opcode::Write::CODE,
-    opcode::Send::CODE,
-    opcode::Recv::CODE,
+    Nop::CODE,
+    Readv::CODE,
+    Writev::CODE,
+    Fsync::CODE,
+    ReadFixed::CODE,
+    WriteFixed::CODE,
+    PollAdd::CODE,
+    PollRemove::CODE,
+    SendMsg::CODE,
+    RecvMsg::CODE,
+    Timeout::CODE,
+    TimeoutRemove::CODE,
+    Accept::CODE,
+    LinkTimeout::CODE,
+    Connect::CODE,
+    Fallocate::CODE,
+    OpenAt::CODE,
+    Close::CODE,
+    Statx::CODE,
+    Read::CODE,
+    Write::CODE,
+    Send::CODE,
+    Recv::CODE,
 ];

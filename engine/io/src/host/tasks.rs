@@ -249,7 +249,6 @@ impl Tasks {
     }
 
     /// A future that is ready at this moment.
-    #[must_use]
     pub fn sleep_until(&self, until: Instant) -> Sleep {
         Sleep::new(self.clone(), until)
     }
