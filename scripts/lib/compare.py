@@ -7,6 +7,7 @@ that cannot be had, or fails, is named, and the others go on.
 """
 
 import argparse
+import collections
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ from compare_peers import OURS, PEERS
 
 # The client's libraries are built with the servers, and drive these.
 NEED_CLIENTS = {"foreign", "handshakes", "deflate"}
+# So often may a server fail in a cell, which can take a minute, before it is left out there.
+FAILURES_MAX = 2
 
 
 def say(text):
@@ -51,19 +54,26 @@ def obtain(peers, cells):
 
 def measure_all(cells, peers, chosen):
     """All runs, one dictionary each, in the order in which they were made."""
-    runs, given_up = [], set()
+    runs, failures = [], collections.Counter()
+    started = begun = time.monotonic()
     for turn in range(chosen.rounds):
+        now = time.monotonic()
+        if turn > 0 and now - started + (now - begun) > chosen.minutes * 60:
+            say(f"compare: only {turn} rounds, another would end after --minutes {chosen.minutes}")
+            chosen.rounds = turn
+            break
+        begun = now
         for cell in cells:
-            taking_part = [peer for peer in peers if cell.group in peer.can]
+            taking_part = [peer for peer in peers if peer.takes(cell)]
             # Who goes first changes, in case going first matters.
             for peer in taking_part if turn % 2 == 0 else reversed(taking_part):
-                if (cell.name, peer.key) in given_up:
+                if failures[cell.name, peer.key] >= FAILURES_MAX:
                     continue
                 about = {"round": turn, "cell": cell.name, "peer": peer.key}
                 try:
                     result = compare_cells.run(cell, peer, chosen.duration)
                 except (measure.Failed, OSError, ValueError, KeyError) as error:
-                    given_up.add((cell.name, peer.key))
+                    failures[cell.name, peer.key] += 1
                     result = {"failed": str(error)}
                     say(f"compare: {peer.name} failed in {cell.name}: {str(error).splitlines()[-1]}")
                 else:
@@ -80,6 +90,7 @@ def arguments():
     keys, names = [peer.key for peer in PEERS], [cell.name for cell in CELLS]
     parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
     parser.add_argument("--duration", type=float, default=1.0, help="seconds counted of each run [%(default)s]")
+    parser.add_argument("--minutes", type=float, default=14, help="begin no round that would end later [%(default)s]")
     parser.add_argument("--only", nargs="+", choices=keys, metavar="PEER", help="beside ours; see --list")
     parser.add_argument("--scenario", nargs="+", metavar="SCENARIO", help="a group or a cell of it; see --list")
     parser.add_argument("--list", action="store_true", help="name peers and scenarios, and end")

@@ -26,8 +26,7 @@ GROUPS = {
     "fanout": ("Fan-out", f"{US} per delivery of 64 B to everybody in a room; `tidegate-bench fanout`, closed loop"),
     "handshakes": ("Handshakes", f"{US} per connection: accept, upgrade, polite close; 64 at a time, a client of its own on mio"),
     "deflate": ("Echo with permessage-deflate", f"{US} per message of 512 B of JSON, 100 connections; a client of its own on mio and zlib-rs"),
-    "idle": ("Idle connections", "bytes of resident memory for each, by the slope between 2,000 and 10,000; `tidegate-bench idle`"),
-    "subscribed": ("Idle connections in a room", "bytes of resident memory for each, by the slope between 2,000 and 10,000, all in one room"),
+    "idle": ("Idle connections", "bytes of resident memory for each; `tidegate-bench idle`, the slope between 2,000 and 10,000"),
 }
 
 CELLS = [
@@ -45,8 +44,8 @@ CELLS = [
     Cell("handshakes", "handshakes", "connect, upgrade, close", connections=64),
     Cell("deflate", "deflate-shared", "no context kept", compression="shared", connections=100),
     Cell("deflate", "deflate-takeover", "contexts kept", compression="takeover", connections=100),
-    Cell("idle", "idle", "on an echo", path="/echo"),
-    Cell("subscribed", "subscribed", "in a room", path="/ws/room"),
+    Cell("idle", "idle-echo", "on an echo", path="/echo"),
+    Cell("idle", "idle-room", "all in one room", path="/ws/room"),
 ]
 
 
@@ -133,5 +132,5 @@ def idle(cell, peer, _):
 
 MEASURES = {
     "echo": echo, "foreign": foreign, "fanout": fanout, "handshakes": handshakes,
-    "deflate": deflate, "idle": idle, "subscribed": idle,
+    "deflate": deflate, "idle": idle,
 }

@@ -9,7 +9,7 @@ from compare_peers import OURS
 from compare_report import NAMES, number
 
 # In pixels. Two panels stand side by side; a panel is a cell, a bar in it a server.
-PANEL, LABELS, BAR, GAP, HEAD, MARGIN = 470, 185, 14, 6, 44, 12
+PANEL, LABELS, BAR, GAP, HEAD, MARGIN = 480, 200, 14, 6, 44, 12
 # Where the largest figure is so many times the least, bars have a logarithmic scale.
 LOGARITHMIC_FROM = 40
 
@@ -54,7 +54,7 @@ def chart(table, panels):
     across = min(2, len(panels))
     height_of = [HEAD + len(one["bars"]) * (BAR + GAP) for one in panels]
     rows = [max(height_of[start:start + across]) for start in range(0, len(panels), across)]
-    width, height = MARGIN + across * PANEL, 58 + sum(rows) + MARGIN
+    width, height = MARGIN + 2 * PANEL, 58 + sum(rows) + MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">',
         f"<title>{escape(table['title'])}</title>",

@@ -19,7 +19,7 @@ NPM = f"{PLACE}/npm"
 VENV = f"{PLACE}/venv"
 MODULES = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 
-EVERYTHING = {"echo", "idle", "subscribed", "fanout", "handshakes", "foreign", "deflate"}
+EVERYTHING = {"echo", "idle", "fanout", "handshakes", "foreign", "deflate"}
 # What needs no compression.
 PLAIN = EVERYTHING - {"deflate"}
 
@@ -29,7 +29,7 @@ class Missing(Exception):
 
 
 class Peer:
-    """A server: its key on the command line, its name in tables, what it can take part in."""
+    """A server: its key on the command line, its name in tables, which groups or cells it can take part in."""
 
     def __init__(self, key, name, can, get, command, asked_for=False):
         self.key = key
@@ -39,6 +39,9 @@ class Peer:
         self.command = command
         # Takes part only where its key is given.
         self.asked_for = asked_for
+
+    def takes(self, cell):
+        return bool({cell.group, cell.name} & self.can)
 
     def start(self, compression="off"):
         address = None
@@ -218,14 +221,15 @@ PEERS = [
     Peer("uwebsockets", "uWebSockets, in Bun", EVERYTHING, get_npm("bun"), bun),
     Peer("fastwebsockets", "fastwebsockets", PLAIN, get_crate("fastwebsockets"), rust("fastwebsockets")),
     Peer("tokio-websockets", "tokio-websockets", PLAIN, get_crate("tokio-websockets"), rust("tokio_websockets")),
-    Peer("tungstenite", "tokio-tungstenite", PLAIN, get_crate("tokio-tungstenite"), rust("tungstenite")),
+    # It clears its whole read buffer before each read, so that less is better at both.
+    Peer("tungstenite", "tokio-tungstenite, 4 KiB reads", PLAIN, get_crate("tokio-tungstenite"), rust("tungstenite", "4096")),
     Peer(
-        "tungstenite-4k", "tokio-tungstenite, reading 4 KiB", {"idle", "subscribed"},
-        get_crate("tokio-tungstenite"), rust("tungstenite", "4096"),
+        "tungstenite-128k", "tokio-tungstenite, as it comes", {"echo", "idle"},
+        get_crate("tokio-tungstenite"), rust("tungstenite"),
     ),
     Peer("gorilla", "gorilla/websocket", EVERYTHING, get_gorilla, gorilla),
     Peer("ws", "npm ws", EVERYTHING, get_npm("ws"), node),
     Peer("websockets", "Python websockets", EVERYTHING, get_websockets, python),
-    Peer("nchan", "nginx with nchan", {"subscribed", "fanout"}, get_nchan, nchan),
+    Peer("nchan", "nginx with nchan", {"idle-room", "fanout"}, get_nchan, nchan),
 ]
 OURS = PEERS[0]

@@ -9,6 +9,8 @@ from compare_cells import CELLS, GROUPS
 from compare_peers import OURS, PEERS
 
 NAMES = {peer.key: peer.name for peer in PEERS}
+# A machine that does more than this beside is loud.
+LOUD_FROM = 0.5
 BEGIN, END = "<!-- scripts/compare begins -->", "<!-- scripts/compare ends -->"
 
 
@@ -109,17 +111,28 @@ def about(taken):
     """What was run, where and when."""
     day = time.strftime("%Y-%m-%d", time.gmtime(taken["started"]))
     host = next((run["host"] for run in taken["runs"] if run.get("host")), None)
-    machine = f"{host['machine']}, {host['cores']} core for the client of {os.cpu_count()}, Linux {host['kernel']}" if host else ""
+    machine = f"{processor()}, {os.cpu_count()} cores" + (f", Linux {host['kernel']}" if host else "")
     versions = [f"{NAMES[key]} {version}" for key, version in taken["versions"].items() if version]
+    load = taken["load_before"]
+    loud = " (loud: others were at work, and no figure here is better than a rough one)" if load > LOUD_FROM else ""
     yield (
         f"`{taken['command']}` on {day}, {taken['seconds'] / 60:.0f} minutes; load of the machine before: "
-        f"{taken['load_before']:.1f}; {machine}."
+        f"{load:.1f}{loud}; {machine}."
     )
+    yield ""
     yield (
         f"Median (least–most) of {taken['rounds']} rounds of {taken['duration']:g} s, in **bold** the median ratio "
         "to ours, formed within each round: above 1 it costs more than ours."
     )
+    yield ""
     yield f"Versions: {'; '.join(versions)}."
+
+
+def processor():
+    """What the processor calls itself."""
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else os.uname().machine
 
 
 def put_into(path, text):

@@ -17,7 +17,7 @@ import urllib.request
 # TIDEGATE_BIN names a folder of programs that are built already.
 RELEASE = os.environ.get("TIDEGATE_BIN") or os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release")
 READY_WITHIN = 15.0
-RUN_WITHIN = 120.0
+RUN_WITHIN = 90.0
 
 
 class Failed(SystemExit):
@@ -139,7 +139,7 @@ def reported(command):
     except subprocess.TimeoutExpired:
         raise Failed(f"{' '.join(command)}\nnot done after {RUN_WITHIN:.0f} s") from None
     if done.returncode != 0:
-        raise Failed(f"{' '.join(command)}\n{done.stderr}{done.stdout}")
+        raise Failed(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return json.loads(done.stdout)
 
 

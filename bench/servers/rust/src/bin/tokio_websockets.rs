@@ -35,13 +35,14 @@ async fn serve(stream: TcpStream, room: Room<Message>) -> Result<(), Error> {
 }
 
 async fn echo(mut socket: WebSocketStream<TcpStream>) -> Result<(), Error> {
+    // Reading flushes what was fed, so all that has come is read before any of it is answered.
+    let mut arrived = Vec::new();
     while let Some(message) = socket.next().await {
-        let message = message?;
-        if message.is_text() || message.is_binary() {
-            socket.feed(message).await?;
-        }
+        arrived.push(message?);
         while let Some(Some(message)) = socket.next().now_or_never() {
-            let message = message?;
+            arrived.push(message?);
+        }
+        for message in arrived.drain(..) {
             if message.is_text() || message.is_binary() {
                 socket.feed(message).await?;
             }
