@@ -64,6 +64,8 @@ def measure_all(cells, peers, chosen):
             break
         begun = now
         for cell in cells:
+            if cell.rounds_max and turn >= cell.rounds_max:
+                continue
             taking_part = [peer for peer in peers if peer.takes(cell)]
             # Who goes first changes, in case going first matters.
             for peer in taking_part if turn % 2 == 0 else reversed(taking_part):

@@ -224,7 +224,7 @@ PEERS = [
     # It clears its whole read buffer before each read, so that less is better at both.
     Peer("tungstenite", "tokio-tungstenite, 4 KiB reads", PLAIN, get_crate("tokio-tungstenite"), rust("tungstenite", "4096")),
     Peer(
-        "tungstenite-128k", "tokio-tungstenite, as it comes", {"echo", "idle"},
+        "tungstenite-128k", "tokio-tungstenite, as it comes", {"echo-100", "echo-16k", "idle"},
         get_crate("tokio-tungstenite"), rust("tungstenite"),
     ),
     Peer("gorilla", "gorilla/websocket", EVERYTHING, get_gorilla, gorilla),

@@ -5,13 +5,14 @@ const compression = process.argv[2] ?? "off";
 const compressed = compression !== "off";
 const contexts = { off: false, shared: { compress: "shared", decompress: "shared" }, takeover: { compress: "dedicated", decompress: "dedicated" } };
 
+const upgrade = (data) => (request, server) =>
+  server.upgrade(request, { data }) ? undefined : new Response("no", { status: 400 });
+
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: 0,
-  fetch(request, server) {
-    const room = request.url.includes("/ws/");
-    return server.upgrade(request, { data: room }) ? undefined : new Response("no", { status: 400 });
-  },
+  // Data says whether it is a room.
+  routes: { "/echo": upgrade(false), "/ws/*": upgrade(true) },
   websocket: {
     perMessageDeflate: contexts[compression],
     publishToSelf: true,

@@ -55,6 +55,16 @@ impl Load {
     }
 }
 
+/// The time.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these programs measure; nothing replays them"
+)]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
 /// Before anything is counted.
 pub const WARM_UP: Duration = Duration::from_millis(500);
 

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, handshake};
@@ -16,7 +16,7 @@ use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use mimalloc::MiMalloc;
-use tidegate_servers::client::{Count, Load, Meter, report};
+use tidegate_servers::client::{Count, Load, Meter, now, report};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
@@ -54,7 +54,7 @@ async fn drive(load: Load) -> io::Result<Count> {
             failed.set(true);
         });
     }
-    let mut meter = Meter::new(&load, Instant::now());
+    let mut meter = Meter::new(&load, now());
     loop {
         tokio::time::sleep_until(meter.next_time().into()).await;
         if failed.get() {
@@ -62,7 +62,7 @@ async fn drive(load: Load) -> io::Result<Count> {
                 "a connection was lost, or a reply was wrong",
             ));
         }
-        if let Some(count) = meter.tick(Instant::now(), replies.get())? {
+        if let Some(count) = meter.tick(now(), replies.get())? {
             return Ok(count);
         }
     }

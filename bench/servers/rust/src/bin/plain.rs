@@ -9,11 +9,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::Duration;
 
 use mimalloc::MiMalloc;
 use mio::{Events, Poll, Token};
-use tidegate_servers::client::{Load, Meter, report};
+use tidegate_servers::client::{Load, Meter, now, report};
 
 #[path = "plain/connection.rs"]
 mod connection;
@@ -77,14 +77,14 @@ fn drive(
     let mut events = Events::with_capacity(1024);
     let mut meter: Option<Meter> = None;
     let (mut count, mut bytes, mut open) = (0, 0, 0);
-    let give_up = Instant::now() + load.window + std::time::Duration::from_secs(30);
+    let give_up = now() + load.window + Duration::from_secs(30);
     loop {
-        let now = Instant::now();
-        if now > give_up {
+        let time = now();
+        if time > give_up {
             return Err(io::Error::other("the server does not answer"));
         }
         if let Some(meter) = &mut meter
-            && let Some(counted) = meter.tick(now, count)?
+            && let Some(counted) = meter.tick(time, count)?
         {
             let compressed = connections[0].is_compressed();
             let each = bytes as f64 / (count as f64).max(1.0);
@@ -92,7 +92,7 @@ fn drive(
             return counted.print(&more);
         }
         let until = meter.as_ref().map_or(give_up, Meter::next_time);
-        poll.poll(&mut events, Some(until.saturating_duration_since(now)))?;
+        poll.poll(&mut events, Some(until.saturating_duration_since(time)))?;
         for event in &events {
             let Token(index) = event.token();
             let done = connections[index].turn(event.is_writable(), messages)?;
@@ -104,7 +104,7 @@ fn drive(
             }
         }
         if meter.is_none() && open >= connections.len() {
-            meter = Some(Meter::new(load, Instant::now()));
+            meter = Some(Meter::new(load, now()));
         }
     }
 }
