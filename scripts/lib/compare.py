@@ -2,8 +2,8 @@
 
 All take turns, round by round, so that whatever else the machine does meets all of them. Each
 server has core 0, the client core 1; a ratio is formed within each round, against ours. What a
-server needs is fetched by its name from npm, PyPI, crates.io or Debian into target/compare; one
-that cannot be had, or fails, is named, and the others go on.
+server needs is fetched by its name from npm, PyPI, crates.io or Debian into target/compare, and
+nothing is installed; one that cannot be had, or fails, is named, and the others go on.
 """
 
 import argparse

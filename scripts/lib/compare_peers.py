@@ -4,8 +4,10 @@ Everything is fetched by its name in a package registry, into target/compare. A 
 cannot be had says why in one line, and the others are measured without it.
 """
 
+import glob
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,7 +19,7 @@ SOURCES = os.path.abspath("bench/servers")
 RUST = os.path.join(os.path.abspath(os.environ.get("CARGO_TARGET_DIR", "target")), "servers")
 NPM = f"{PLACE}/npm"
 VENV = f"{PLACE}/venv"
-MODULES = "/usr/lib/nginx/modules/ngx_nchan_module.so"
+DEBIAN = f"{PLACE}/debian"
 
 EVERYTHING = {"echo", "idle", "fanout", "handshakes", "foreign", "deflate"}
 # What needs no compression.
@@ -75,21 +77,44 @@ def said(*command):
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
-def installed(command, *packages):
-    """Debian's packages, installed if we may."""
-    if shutil.which(command) and all("Status: install ok" in said("dpkg", "-s", name) for name in packages):
+def unpacked(*packages):
+    """Debian's packages, unpacked into a folder: nothing is installed, and no service starts."""
+    done = f"{DEBIAN}/{packages[0]}.done"
+    if os.path.exists(done):
         return
     if not shutil.which("apt-get"):
-        raise Missing(f"no {command}, and no apt-get to install it")
-    if os.geteuid() != 0:
-        raise Missing(f"needs apt-get install {' '.join(packages)}")
-    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    run("apt-get", "update", "-qq", env=quiet)
-    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, env=quiet)
+        raise Missing("no apt-get to fetch it with")
+    os.makedirs(DEBIAN, exist_ok=True)
+    try:
+        run("apt-get", "download", *packages, cwd=DEBIAN)
+    except Missing:
+        if os.geteuid() != 0:
+            raise
+        # Old lists name packages that are gone.
+        run("apt-get", "update", "-qq")
+        run("apt-get", "download", *packages, cwd=DEBIAN)
+    for package in packages:
+        run("dpkg-deb", "-x", archive(package), DEBIAN)
+    run("touch", done)
 
 
-def version_of(*packages):
-    return said("dpkg-query", "-W", "-f", "${Version}", *packages)
+def archive(package):
+    found = sorted(glob.glob(f"{DEBIAN}/{package}_*.deb"))
+    if not found:
+        raise Missing(f"apt-get brought no {package}")
+    return found[-1]
+
+
+def version_of(package):
+    return said("dpkg-deb", "-f", archive(package), "Version")
+
+
+def needs(package):
+    """What a package of Debian's stands for, such as the latest Go."""
+    found = re.findall(r"Depends: (\S+)", said("apt-cache", "depends", package))
+    if not found:
+        raise Missing(f"Debian has no {package}")
+    return found[0]
 
 
 # Each of these makes sure that a server is there, and says its version.
@@ -155,17 +180,20 @@ def get_websockets():
 
 
 def get_gorilla():
-    installed("go", "golang-go", "golang-github-gorilla-websocket-dev")
-    old = dict(os.environ, GO111MODULE="off", GOPATH="/usr/share/gocode", GOCACHE=f"{PLACE}/gocache")
-    run("go", "build", "-o", f"{PLACE}/gorilla", f"{SOURCES}/go/gorilla.go", env=old)
-    library = version_of("golang-github-gorilla-websocket-dev")
-    return f"{library} on {said('go', 'version').split()[2]}"
+    compiler, library = needs("golang-go"), "golang-github-gorilla-websocket-dev"
+    unpacked(library, compiler, compiler.replace("-go", "-src"))
+    root = f"{DEBIAN}/usr/lib/{compiler.replace('golang', 'go').removesuffix('-go')}"
+    paths = {"GOROOT": root, "GOPATH": f"{DEBIAN}/usr/share/gocode", "GOCACHE": f"{PLACE}/gocache"}
+    # The library is from before modules, or at least comes without them.
+    run(
+        f"{root}/bin/go", "build", "-o", f"{PLACE}/gorilla", f"{SOURCES}/go/gorilla.go",
+        env={**os.environ, **paths, "GO111MODULE": "off"},
+    )
+    return f"{version_of(library)} on Go {version_of(compiler)}"
 
 
 def get_nchan():
-    installed("nginx", "nginx", "libnginx-mod-nchan")
-    if not os.path.exists(MODULES):
-        raise Missing("libnginx-mod-nchan brought no module")
+    unpacked("nginx", "libnginx-mod-nchan")
     return f"{version_of('libnginx-mod-nchan')} on nginx {version_of('nginx')}"
 
 
@@ -205,10 +233,10 @@ def nchan(_, address):
     place = f"{PLACE}/nginx"
     os.makedirs(place, exist_ok=True)
     with open(f"{SOURCES}/nginx/nchan.conf", encoding="utf-8") as text:
-        conf = text.read().replace("PLACE", place).replace("ADDRESS", address)
+        conf = text.read().replace("PLACE", place).replace("ADDRESS", address).replace("DEBIAN", DEBIAN)
     with open(f"{place}/nchan.conf", "w", encoding="utf-8") as new:
         new.write(conf)
-    return ["nginx", "-e", "stderr", "-p", place, "-c", f"{place}/nchan.conf"]
+    return [f"{DEBIAN}/usr/sbin/nginx", "-e", "stderr", "-p", place, "-c", f"{place}/nchan.conf"]
 
 
 PEERS = [
