@@ -64,7 +64,9 @@ def run(cell, peer, seconds):
 def checked(report):
     """A run with an error is none: its figures would be of something else."""
     if not report["ok"]:
-        raise measure.Failed(f"errors {report['errors']}, losses {report['connection_losses']}")
+        raise measure.Failed(f"errors {report.get('errors')}, losses {report.get('connection_losses')}")
+    if not report["messages"]:
+        raise measure.Failed("not one message came within the time that counts")
     latency = report.get("latency_us", {})
     return {
         "figure": report["cpu_us_per_message"],

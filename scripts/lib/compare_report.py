@@ -32,6 +32,7 @@ def column(cell, runs):
     for key in dict.fromkeys(run["peer"] for run in mine):
         good = [run for run in mine if run["peer"] == key and "figure" in run]
         rows[key] = {
+            "ours": key == OURS.key,
             "figures": [run["figure"] for run in good],
             "ratios": [run["figure"] / ours[run["round"]] for run in good if ours.get(run["round"], 0) > 0],
             "reply_bytes": [run["reply_bytes"] for run in good if "reply_bytes" in run],
@@ -56,7 +57,7 @@ def entry(row):
     text = f"{number(statistics.median(figures))} ({number(min(figures))}–{number(max(figures))})"
     if row["reply_bytes"]:
         text += f", {statistics.median(row['reply_bytes']):.0f} B"
-    if row["ratios"]:
+    if row["ratios"] and not row["ours"]:
         text += f" **{number(statistics.median(row['ratios']))}**"
     return text
 
