@@ -194,6 +194,13 @@ def get_gorilla():
 
 def get_nchan():
     unpacked("nginx", "libnginx-mod-nchan")
+    with open(f"{DEBIAN}/usr/lib/nginx/modules/ngx_nchan_module.so", "rb") as module:
+        code = module.read()
+    os.makedirs(f"{PLACE}/nginx", exist_ok=True)
+    with open(f"{PLACE}/nginx/nchan.so", "wb") as module:
+        # A folder that it makes at its start, whatever its configuration says: one of ours, found
+        # from where nginx is started, instead of one of the system's.
+        module.write(code.replace(b"/var/lib/nginx/body\0", b"nchan-message-temps\0"))
     return f"{version_of('libnginx-mod-nchan')} on nginx {version_of('nginx')}"
 
 
@@ -231,9 +238,8 @@ def gorilla(compression, _):
 
 def nchan(_, address):
     place = f"{PLACE}/nginx"
-    os.makedirs(place, exist_ok=True)
     with open(f"{SOURCES}/nginx/nchan.conf", encoding="utf-8") as text:
-        conf = text.read().replace("PLACE", place).replace("ADDRESS", address).replace("DEBIAN", DEBIAN)
+        conf = text.read().replace("PLACE", place).replace("ADDRESS", address)
     with open(f"{place}/nchan.conf", "w", encoding="utf-8") as new:
         new.write(conf)
     return [f"{DEBIAN}/usr/sbin/nginx", "-e", "stderr", "-p", place, "-c", f"{place}/nchan.conf"]
