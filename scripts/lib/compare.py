@@ -10,7 +10,9 @@ import argparse
 import collections
 import json
 import os
+import resource
 import signal
+import subprocess
 import sys
 import time
 
@@ -28,6 +30,10 @@ NEED_CLIENTS = {"foreign", "handshakes", "deflate"}
 FAILURES_MAX = 2
 
 
+# Connections of the largest cell, and room for what else a process opens.
+FILES = 10_200
+
+
 def say(text):
     print(text, file=sys.stderr, flush=True)
 
@@ -39,7 +45,7 @@ def obtain(peers, cells):
     for peer in peers:
         try:
             versions[peer.key] = peer.get()
-        except (compare_peers.Missing, IndexError, OSError) as error:
+        except (compare_peers.Missing, LookupError, OSError, StopIteration, subprocess.TimeoutExpired) as error:
             say(f"compare: without {peer.name}: {error}")
     if OURS.key not in versions:
         raise SystemExit("compare: our own server is not there")
@@ -142,6 +148,9 @@ def main():
     # A server must not outlive us.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < FILES <= hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if chosen.redraw:
         with open(chosen.redraw, encoding="utf-8") as text:
             taken = json.load(text)

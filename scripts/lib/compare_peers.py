@@ -49,11 +49,10 @@ class Peer:
         address = None
         if self.key == "nchan":
             address = f"127.0.0.1:{free_port()}"
-        with open(f"{PLACE}/{self.key}.log", "ab") as log:
-            return measure.Server(
-                self.name, self.command(compression, address), 0, has_admin=False,
-                address=address, complaints=os.dup(log.fileno()),
-            )
+        return measure.Server(
+            self.name, self.command(compression, address), 0, has_admin=False,
+            address=address, log=f"{PLACE}/{self.key}.log",
+        )
 
 
 def free_port():

@@ -3,6 +3,7 @@
 Needs nothing but Python's standard library.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -35,19 +36,21 @@ class Server:
     """A server as a child process, from `with` to the end of the block.
 
     It says where it listens; one that does not is told the address, and is there once it can
-    be connected to. `complaints` is where its stderr goes.
+    be connected to. What it complains of goes to the file `log`, or where ours goes.
     """
 
-    def __init__(self, name, command, core, has_admin=True, address=None, complaints=None):
+    def __init__(self, name, command, core, has_admin=True, address=None, log=None):
         self.name = name
         self.has_admin = has_admin
         self.command = pinned(core, command)
         self.address = address
         self.admin = None
-        self.complaints = complaints
+        self.log = log
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.complaints)
+        with contextlib.ExitStack() as stack:
+            complaints = self.log and stack.enter_context(open(self.log, "ab"))
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=complaints)
         try:
             ready = self.wait_until_open() if self.address else self.hear_address()
         except BaseException:
