@@ -3,18 +3,26 @@
 Needs nothing but Python's standard library.
 """
 
+import contextlib
 import json
 import os
 import re
 import select
 import shutil
+import socket
 import statistics
 import subprocess
 import time
 import urllib.request
 
-RELEASE = os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release")
+# TIDEGATE_BIN names a folder of programs that are built already.
+RELEASE = os.environ.get("TIDEGATE_BIN") or os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release")
 READY_WITHIN = 15.0
+RUN_WITHIN = 90.0
+
+
+class Failed(SystemExit):
+    """A server or a client has failed; ends the script, unless it goes on without that one."""
 
 
 def pinned(core, command):
@@ -25,15 +33,36 @@ def pinned(core, command):
 
 
 class Server:
-    """A server as a child process, from `with` to the end of the block."""
+    """A server as a child process, from `with` to the end of the block.
 
-    def __init__(self, name, command, core, has_admin=True):
+    It says where it listens; one that does not is told the address, and is there once it can
+    be connected to. What it complains of goes to the file `log`, or where ours goes.
+    """
+
+    def __init__(self, name, command, core, has_admin=True, address=None, log=None):
         self.name = name
         self.has_admin = has_admin
         self.command = pinned(core, command)
+        self.address = address
+        self.admin = None
+        self.log = log
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE)
+        with contextlib.ExitStack() as stack:
+            complaints = self.log and stack.enter_context(open(self.log, "ab"))
+            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=complaints)
+        try:
+            ready = self.wait_until_open() if self.address else self.hear_address()
+        except BaseException:
+            self.__exit__()
+            raise
+        if not ready:
+            self.__exit__()
+            raise Failed(f"{self.name} did not start")
+        self.url = f"ws://{self.address}/echo"
+        return self
+
+    def hear_address(self):
         output = self.process.stdout.fileno()
         said = b""
         deadline = time.monotonic() + READY_WITHIN
@@ -47,11 +76,21 @@ class Server:
             found = re.search(rb"listening on (?:http://)?([0-9.]+:[0-9]+)\b.*\n", said)
             admin = re.search(rb"admin on (http://[0-9.:]+)\n", said)
             if found and (admin or not self.has_admin):
-                self.url = f"ws://{found.group(1).decode()}/echo"
+                self.address = found.group(1).decode()
                 self.admin = admin and admin.group(1).decode()
-                return self
-        self.process.kill()
-        raise SystemExit(f"{self.name} did not start")
+                return True
+        return False
+
+    def wait_until_open(self):
+        host, port = self.address.split(":")
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                socket.create_connection((host, int(port)), timeout=1).close()
+                return True
+            except OSError:
+                time.sleep(0.02)
+        return False
 
     def connections(self):
         """How many connections the server itself counts."""
@@ -63,12 +102,17 @@ class Server:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
+
+
+def tidegate_command(*options):
+    command = [f"{RELEASE}/tidegate", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+    shards = [] if "--shards" in options else ["--shards", "1"]
+    return command + shards + list(options)
 
 
 def tidegate(*options, core=0):
-    command = [f"{RELEASE}/tidegate", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    shards = [] if "--shards" in options else ["--shards", "1"]
-    return Server(" ".join(["tidegate", *options]), command + shards + list(options), core)
+    return Server(" ".join(["tidegate", *options]), tidegate_command(*options), core)
 
 
 def bare_echo(core=0):
@@ -89,10 +133,17 @@ def start_bench(server, kind, *options, core=1):
 
 def bench(server, kind, *options, core=1):
     """One run of the load client against a server; its report as a dictionary."""
-    command = bench_command(server, kind, options, core)
-    done = subprocess.run(command, capture_output=True, text=True)
+    return reported(bench_command(server, kind, options, core))
+
+
+def reported(command):
+    """What a client prints: one JSON object, as a dictionary."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{' '.join(command)}\nnot done after {RUN_WITHIN:.0f} s") from None
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}{done.stdout}")
+        raise Failed(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return json.loads(done.stdout)
 
 
