@@ -47,25 +47,25 @@ pub struct Options {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Send messages, expect each one back, check every byte
-    #[command(after_help = help::ECHO)]
+    #[command(after_help = help::ECHO, next_line_help = true)]
     Echo(EchoOptions),
     /// Open connections and hold them
-    #[command(after_help = help::IDLE)]
+    #[command(after_help = help::IDLE, next_line_help = true)]
     Idle(IdleOptions),
     /// Publish to topics whose subscribers must hear everything once and in order
-    #[command(after_help = help::FANOUT)]
+    #[command(after_help = help::FANOUT, next_line_help = true)]
     Fanout(FanoutOptions),
     /// Close connections and open them again, all the time
-    #[command(after_help = help::CHURN)]
+    #[command(after_help = help::CHURN, next_line_help = true)]
     Churn(ChurnOptions),
     /// Drop all connections at once, and let all come back as good clients do
-    #[command(after_help = help::STORM)]
+    #[command(after_help = help::STORM, next_line_help = true)]
     Storm(StormOptions),
     /// Let some clients stop reading, and see what the others feel
-    #[command(after_help = help::SLOW)]
+    #[command(after_help = help::SLOW, next_line_help = true)]
     Slow(SlowOptions),
     /// Idle, echoing and churning connections together
-    #[command(after_help = help::MIXED)]
+    #[command(after_help = help::MIXED, next_line_help = true)]
     Mixed(MixedOptions),
 }
 

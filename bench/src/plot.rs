@@ -9,7 +9,7 @@ use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::{
     ChartBuilder, DrawingArea, IntoDrawingArea, IntoFont, LineSeries, PathElement, RGBColor,
-    TextStyle, WHITE,
+    SeriesLabelPosition, TextStyle, WHITE,
 };
 
 use crate::report::Report;
@@ -205,12 +205,18 @@ struct Frame<'a> {
 
 type Curve<'a> = (&'a str, RGBColor, Vec<(f64, f64)>);
 
+/// How far above the curves a logarithmic axis goes on, for their names.
+const LEGEND_ROOM: f64 = 8.0;
+
 /// What the smallest value of a logarithmic axis must exceed: a tenth of a microsecond.
 const SMALLEST: f64 = 1e-4;
 
 fn draw_lines(area: &Area<'_>, frame: &Frame<'_>, curves: &[Curve<'_>]) -> Result<(), String> {
     let values = || curves.iter().flat_map(|(.., points)| points);
-    let most = values().map(|(_, y)| *y).fold(SMALLEST, f64::max) * 1.15;
+    let named = curves.iter().any(|(name, ..)| !name.is_empty());
+    // The names of the curves stand above the curves.
+    let room = if named { LEGEND_ROOM } else { 1.15 };
+    let most = values().map(|(_, y)| *y).fold(SMALLEST, f64::max) * room;
     let least = values().map(|(_, y)| *y).fold(most, f64::min).max(SMALLEST) / 1.3;
     let mut builder = ChartBuilder::on(area);
     builder
@@ -244,9 +250,10 @@ fn draw_lines(area: &Area<'_>, frame: &Frame<'_>, curves: &[Curve<'_>]) -> Resul
                     });
                 }
             }
-            if curves.iter().any(|(name, ..)| !name.is_empty()) {
+            if named {
                 chart
                     .configure_series_labels()
+                    .position(SeriesLabelPosition::UpperRight)
                     .label_font((FONT, TEXT_SIZE))
                     .border_style(GREY)
                     .background_style(WHITE)

@@ -34,7 +34,7 @@ impl Report {
             table.row("bottleneck", format!("this client: {reason}"));
             table.row(
                 "",
-                "no latency is shown; take a lower --rate, more --threads or --processes, or cores",
+                "no latency is shown; take a lower rate, more --threads or --processes, or cores",
             );
         }
         if self.pings > 0 {
@@ -42,7 +42,12 @@ impl Report {
         }
         self.fill_errors(&mut table);
         if let Some(server) = &self.server {
-            server.fill(&mut table);
+            let thing = if self.command == "churn" {
+                "turn"
+            } else {
+                "message"
+            };
+            server.fill(&mut table, thing);
         }
         for missed in &self.missed_requirements {
             table.row("required", missed);
@@ -193,9 +198,6 @@ impl ChurnReport {
         if self.lateness_us.count > 0 {
             table.latency("begun late by", &self.lateness_us);
         }
-        if let Some(cpu) = self.cpu_us_per_turn {
-            table.row("server CPU", format!("{cpu:.1} us per turn"));
-        }
     }
 }
 
@@ -251,10 +253,10 @@ impl StormReport {
 }
 
 impl ServerReport {
-    fn fill(&self, table: &mut Table) {
+    fn fill(&self, table: &mut Table, thing: &str) {
         let per_message = self
             .cpu_us_per_message
-            .map_or_else(String::new, |cpu| format!(", {cpu:.3} us per message"));
+            .map_or_else(String::new, |cpu| format!(", {cpu:.3} us per {thing}"));
         table.row(
             "server CPU",
             format!(
