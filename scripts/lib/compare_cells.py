@@ -71,7 +71,7 @@ def checked(report):
         raise measure.Failed("not one message came within the time that counts")
     if report["cpu_seconds"] < CPU_SECONDS_MIN:
         raise measure.Failed(f"it ran for {report['cpu_seconds']} s only: others have its core, or --duration is too short")
-    latency = report.get("latency_us", {})
+    latency = report.get("latency_us") or {}
     return {
         "figure": report["cpu_us_per_message"],
         "per_second": report["messages_per_second"],
