@@ -27,14 +27,14 @@ def tables(taken):
 
 def column(cell, runs):
     mine = [run for run in runs if run["cell"] == cell.name]
-    ours = {run["round"]: run["figure"] for run in mine if run["peer"] == OURS.key and "figure" in run}
+    ours = {run["round"]: run["figure"] for run in mine if run["peer"] == OURS.key and run.get("figure", 0) > 0}
     rows = {}
     for key in dict.fromkeys(run["peer"] for run in mine):
-        good = [run for run in mine if run["peer"] == key and "figure" in run]
+        good = [run for run in mine if run["peer"] == key and run.get("figure", 0) > 0]
         rows[key] = {
             "ours": key == OURS.key,
             "figures": [run["figure"] for run in good],
-            "ratios": [run["figure"] / ours[run["round"]] for run in good if ours.get(run["round"], 0) > 0],
+            "ratios": [run["figure"] / ours[run["round"]] for run in good if run["round"] in ours],
             "reply_bytes": [run["reply_bytes"] for run in good if "reply_bytes" in run],
         }
     ordered = {key: rows[key] for key in NAMES if key in rows}
@@ -78,7 +78,8 @@ def losses(found):
         for column in table["columns"]:
             for key, row in column["rows"].items():
                 ratios = row["ratios"]
-                if key == OURS.key or not ratios or statistics.median(ratios) >= 1:
+                # The bare loop is no server; its ratios stand in the table.
+                if key in (OURS.key, "bare") or not ratios or statistics.median(ratios) >= 1:
                     continue
                 where = f"{NAMES[key]}, {table['title'].lower()}, {column['heading']}: {measure.spread(ratios, 2)}"
                 (surely if max(ratios) < 1 else perhaps).append(where)
