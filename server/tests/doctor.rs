@@ -8,11 +8,19 @@ use serde_json::Value;
 use support::server::{self, Ended, PROGRAM};
 use support::tree::Tree;
 
+/// With plain threads, unless the options say otherwise: glommio's host takes some descriptors
+/// more, and in debug builds another one.
 fn doctor(tree: &Tree, options: &[&str]) -> Ended {
+    let host: &[&str] = if options.contains(&"--host") {
+        &[]
+    } else {
+        &["--host", "thread"]
+    };
     let mut command = Command::new(PROGRAM);
     command
         .args(["doctor", "--root"])
         .arg(&tree.root)
+        .args(host)
         .args(options);
     let ended = server::run(&mut command);
     assert!(ended.errors.is_empty(), "{ended:?}");
@@ -249,6 +257,20 @@ fn io_uring_is_asked_for_only_when_it_is_chosen() {
         first(&said(&tree, &uring)),
         ("open files", 2_000_000 - 9 - 3 * 32)
     );
+}
+
+#[test]
+fn glommios_host_takes_some_descriptors_where_it_can_be_had() {
+    let tree = Tree::tuned();
+    let count = |options: &[&str]| first(&said(&tree, options)).1;
+    let threads = count(&[]);
+    let glommio = count(&["--host", "glommio"]);
+    // One for the process; of each of 32 shards three rings, a bell, in debug builds a timer.
+    let each = if cfg!(debug_assertions) { 5 } else { 4 };
+    assert_eq!(threads - glommio, 1 + each * 32);
+    assert_eq!(count(&["--host", "auto"]), glommio);
+    tree.sysctls(&[("kernel.io_uring_disabled", "2")]);
+    assert_eq!(count(&["--host", "auto"]), threads);
 }
 
 #[test]
