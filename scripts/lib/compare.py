@@ -98,7 +98,7 @@ def arguments():
     )
     keys, names = [peer.key for peer in PEERS], [cell.name for cell in CELLS]
     parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
-    parser.add_argument("--duration", type=float, default=1.0, help="seconds counted of each run [%(default)s]")
+    parser.add_argument("--duration", type=float, default=0.8, help="seconds counted of each run [%(default)s]")
     parser.add_argument("--minutes", type=float, default=14, help="begin no round that would end later [%(default)s]")
     parser.add_argument("--only", nargs="+", choices=keys, metavar="PEER", help="beside ours; see --list")
     parser.add_argument("--scenario", nargs="+", metavar="SCENARIO", help="a group or a cell of it; see --list")

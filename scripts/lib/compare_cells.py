@@ -6,8 +6,8 @@ import compare_peers
 import measure
 
 IDLE = (2_000, 10_000)
-# Memory hardly differs from one run to the next.
-IDLE_ROUNDS = 2
+# Memory differs little from one run to the next, and these take a fifth of a round.
+IDLE_ROUNDS = 1
 # The kernel tells CPU time in steps of 10 ms.
 CPU_SECONDS_MIN = 0.05
 # For those that compile as they go.
