@@ -83,7 +83,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Next::Nothing => {}
             Next::Ended(slot) => self.on_ended(slot),
             Next::Sent(slot) => self.on_sent(slot),
-            Next::Gone(slot) => self.abandon(slot, EndReason::Reset, false),
+            Next::Gone(slot) => self.on_gone(slot),
             Next::Unread(_) => unreachable!("what was lent has been copied"),
             Next::ReadOn(slot, unread) => self.read_on(slot, unread),
             Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
@@ -92,6 +92,14 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 self.core.finish(slot);
             }
         }
+    }
+
+    /// The peer is lost; if it had not said what it wants, that is a handshake that failed.
+    fn on_gone(&mut self, slot: u32) {
+        if let Stage::Handshake { .. } = self.core.connection(slot).stage {
+            self.core.shared.refuse("gone");
+        }
+        self.abandon(slot, EndReason::Reset, false);
     }
 
     /// The peer will send no more: a WebSocket is over, a handshake will not come.

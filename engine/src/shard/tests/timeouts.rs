@@ -33,6 +33,25 @@ fn a_head_that_drips_gets_a_408_within_its_deadline() {
 }
 
 #[test]
+fn who_is_lost_before_the_request_is_counted_as_a_handshake_that_failed() {
+    let mut stand = stand(1);
+    let lost = stand.world.connect().unwrap();
+    lost.send(b"GET / HT");
+    stand.turn(&mut []);
+    lost.reset();
+    // Whoever only looks whether the port is open has not failed.
+    let probe = stand.world.connect().unwrap();
+    probe.finish();
+    stand.until(&mut [], "they are gone", |stand, _| {
+        let counted = &stand.shards[0].core.counted;
+        counted.accepted == 2 && stand.connections() == 0
+    });
+    let shown = stand.shards[0].core.shared.load();
+    assert_eq!(shown.refusals().collect::<Vec<_>>(), [("gone", 1)]);
+    stand.assert_empty();
+}
+
+#[test]
 fn a_message_held_open_is_ended_with_1008() {
     let mut stand = stand(1);
     let mut peers = stand.connect_open(1, "/echo");
