@@ -150,6 +150,17 @@ struct Stand {
     budget: Arc<Budget>,
 }
 
+/// One turn of every shard and of its tasks, and a look of every peer.
+fn turn_all<H: Handler>(shards: &mut [Shard<SimDriver, H>], peers: &mut [Peer]) {
+    for shard in shards {
+        shard.turn().expect("a simulation can always wait");
+        run_here(shard.run_tasks());
+    }
+    for peer in peers {
+        peer.look();
+    }
+}
+
 impl Stand {
     fn new(seed: u64, faults: Faults, shard_count: usize, limits: &Limits) -> Self {
         Self::compressing(seed, faults, shard_count, limits, Compression::Shared)
@@ -177,13 +188,7 @@ impl Stand {
 
     /// One turn of every shard, and a look of every peer.
     fn turn(&mut self, peers: &mut [Peer]) {
-        for shard in &mut self.shards {
-            shard.turn().expect("a simulation can always wait");
-            run_here(shard.run_tasks());
-        }
-        for peer in peers {
-            peer.look();
-        }
+        turn_all(&mut self.shards, peers);
     }
 
     /// Turns until it is so.

@@ -69,16 +69,15 @@ impl Finding {
         symptom: &str,
         mend: String,
     ) -> Self {
-        let level = if at < wanted {
-            Level::Slows
-        } else {
-            Level::Fine
+        let found = Self::ceiling(name, at, wanted, now, symptom, mend);
+        let level = match found.level {
+            Level::Stops => Level::Slows,
+            level => level,
         };
         Self {
             level,
-            at: Some(at),
-            mend: (level == Level::Slows).then_some(mend),
-            ..Self::note(name, now, symptom)
+            is_ceiling: false,
+            ..found
         }
     }
 

@@ -98,13 +98,7 @@ impl Office {
     }
 
     fn turn(&mut self, peers: &mut [Peer]) {
-        for shard in &mut self.shards {
-            shard.turn().expect("a simulation can always wait");
-            run_here(shard.run_tasks());
-        }
-        for peer in peers {
-            peer.look();
-        }
+        turn_all(&mut self.shards, peers);
     }
 
     #[track_caller]
