@@ -39,7 +39,9 @@ def echoes(ways, chosen):
                     with server(way) as running:
                         report = measure.bench(
                             running, "echo", "-c", connections, "-p", 1, "-s", size,
-                            "-d", chosen.duration, "--sources", 4, "--abort",
+                            "-d", chosen.duration, "--warmup", "300ms", "--sources", 4, "--abort",
+                            # A closed loop: the client is as busy as the server, and that is told.
+                            "--busy-max", 100,
                         )
                     rounds[way].append(report)
             rows(connections, size, ways, rounds)
@@ -47,6 +49,9 @@ def echoes(ways, chosen):
 
 
 def rows(connections, size, ways, rounds):
+    if any("cpu_us_per_message" not in report for way in ways for report in rounds[way]):
+        print(f"| {connections:,} | {SIZES[size]} | all | no message in one of the runs: take a longer --duration | | | |")
+        return
     first = [report["cpu_us_per_message"] for report in rounds[ways[0]]]
     for way in ways:
         cpu = [report["cpu_us_per_message"] for report in rounds[way]]
@@ -85,7 +90,7 @@ def idle(ways, chosen):
             with server(way) as running:
                 hold = f"{chosen.idle + 2}s"
                 before = kernel_bytes()
-                client = measure.start_bench(running, "idle", "-c", count, "-d", hold, "--sources", 4)
+                client = measure.start_bench(running, "idle", "-c", count, "-d", hold, "--sources", 32)
                 report = watch(running, client, count, chosen.idle)
                 rss[count] = report["rss"]
                 kernel[count] = report["kernel"] - before

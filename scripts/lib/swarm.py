@@ -23,7 +23,7 @@ def wait_for(what, server, holds):
 def run(chosen, kill):
     """The longest echo in µs, the 99.9th percentile, and how long the server took to be rid of all."""
     with measure.tidegate(*chosen.option) as server:
-        swarm = measure.start_bench(server, "idle", "-c", chosen.swarm, "-d", "120s", "--sources", 4)
+        swarm = measure.start_bench(server, "idle", "-c", chosen.swarm, "-d", "120s", "--sources", 32)
         wait_for("the swarm did not open", server, lambda count: count >= chosen.swarm)
         echoes = measure.start_bench(
             server, "echo", "-c", chosen.clients, "-s", 20, "-r", chosen.rate, "-d", "4s", "--abort",
