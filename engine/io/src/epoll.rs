@@ -45,6 +45,14 @@ pub const SCRATCH_SIZE: usize = 64 * 1024;
 /// How many events one turn takes from the kernel.
 const EVENTS_MAX: usize = 256;
 
+/// How many sockets without a new edge one turn receives from: those that may hold more, and those
+/// whose stream has an end. When a crowd leaves at once, the others wait no longer than this takes.
+const AGAINS_MAX: usize = 64;
+
+/// The same while the kernel has more events than one turn takes, among which are those of the
+/// others: it hands them out in the order in which they came.
+const AGAINS_MAX_CROWDED: usize = 8;
+
 /// How many peers one turn accepts, so that a storm of connects does not starve the others.
 const ACCEPTS_MAX: usize = 64;
 
@@ -303,15 +311,24 @@ impl Driver for EpollDriver {
         self.events.clear();
         self.event_index = 0;
         self.accepts_left = ACCEPTS_MAX;
-        self.again_left = self.again.len();
-        match epoll::wait(
+        // What is found to have an end in this turn has its turn in the next.
+        let agains = self.again.len();
+        let waited = match epoll::wait(
             &self.epoll,
             spare_capacity(&mut self.events),
             timeout.as_ref(),
         ) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
-        }
+        };
+        let crowded = self.events.len() == EVENTS_MAX;
+        let most = if crowded {
+            AGAINS_MAX_CROWDED
+        } else {
+            AGAINS_MAX
+        };
+        self.again_left = agains.min(most);
+        waited
     }
 
     #[inline]

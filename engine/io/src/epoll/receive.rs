@@ -55,11 +55,14 @@ impl EpollDriver {
                     self.event_index += 1;
                     let flags = flags - EventFlags::OUT;
                     let entry = self.entry(socket);
-                    if flags.intersects(ENDING) {
+                    let ends = flags.intersects(ENDING);
+                    if ends {
                         entry.flags.insert(Flags::ENDING);
                     }
-                    // It has its turn below or in the next turn, and gets no two in one.
-                    if entry.flags.has(Flags::AGAIN) && entry.flags.may_receive() {
+                    // It has its turn below, or in the next turn, and gets no two in one. Those who
+                    // leave wait for those who stay: thousands may leave at once.
+                    if entry.flags.may_receive() && (ends || entry.flags.has(Flags::AGAIN)) {
+                        self.receive_again(socket);
                         continue;
                     }
                     if !flags.is_empty()
