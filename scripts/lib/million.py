@@ -71,11 +71,11 @@ class Plan:
         if memory_available() < need:
             yield f"{memory_available() >> 20} MiB of memory are available, {need >> 20} MiB are needed"
         both = 2 * self.connections
-        for path, wanted in (
-            ("/proc/sys/fs/file-max", both),
-            ("/proc/sys/fs/epoll/max_user_watches", both),
-            ("/proc/sys/net/netfilter/nf_conntrack_max", both),
-        ):
+        ceilings = ["/proc/sys/fs/file-max", "/proc/sys/fs/epoll/max_user_watches"]
+        # Without a rule that asks for it, the tracker is there and follows nobody.
+        if read_number("/proc/sys/net/netfilter/nf_conntrack_count"):
+            ceilings.append("/proc/sys/net/netfilter/nf_conntrack_max")
+        for path, wanted in ((path, both) for path in ceilings):
             found = read_number(path)
             if found is not None and found < wanted:
                 yield f"{path} is {found}, {wanted} are needed"
