@@ -204,16 +204,14 @@ impl<N> Post<N> {
 
     /// May another publication be taken? Not while too much waits for a full mailbox.
     pub(crate) fn is_open(&self) -> bool {
-        if self.backlog_count == 0 {
-            return self.bag.byte_count() <= self.bytes_max;
-        }
-        let waiting = self.targets.iter().map(|target| target.backlog_bytes).max();
-        waiting.unwrap_or(0) + self.bag.byte_count() <= self.bytes_max
+        self.backlog_bytes() + self.bag.byte_count() <= self.bytes_max
     }
 
     /// How many bytes of publications wait for the mailbox that has the least room.
-    #[cfg(test)]
     pub(crate) fn backlog_bytes(&self) -> usize {
+        if !self.has_backlog() {
+            return 0;
+        }
         let waiting = self.targets.iter().map(|target| target.backlog_bytes);
         waiting.max().unwrap_or(0)
     }

@@ -14,8 +14,8 @@
 //!
 //! Either the sender sees the flag or the owner sees the letter; both fences together forbid
 //! that neither does. So the owner looks into the mailbox only if it saw mail before the sleep
-//! or the flag was taken during it; a letter that came otherwise is seen before the next. The code below is what runs, and also what loom tries every order of
-//! (see `loom_model.rs`).
+//! or the flag was taken during it; a letter that came otherwise is seen before the next. The
+//! code below is what runs, and also what loom tries every order of (see `loom_model.rs`).
 
 use tidegate_io::Waker;
 
