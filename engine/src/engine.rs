@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tidegate_io::host;
-use tidegate_io::uring::UringDriver;
 use tidegate_io::{Doorbell, Reservation};
 
 use crate::handle::Handle;
@@ -21,7 +20,7 @@ use threads::start_shards;
 /// A running server.
 pub struct Engine {
     address: SocketAddr,
-    host: HostInfo,
+    footing: Footing,
     shards: Vec<ShardInfo>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     handle: Handle,
@@ -38,6 +37,15 @@ pub struct ShardInfo {
     pub pinned: bool,
 }
 
+/// By what the shards speak to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverInfo {
+    /// Which driver; never [`Io::Auto`].
+    pub io: Io,
+    /// Why it is not `io_uring`, if [`Io::Auto`] would have chosen that.
+    pub reason: Option<String>,
+}
+
 /// What runs the shards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostInfo {
@@ -45,6 +53,46 @@ pub struct HostInfo {
     pub host: host::Host,
     /// Why it is not glommio's, if [`crate::Host::Auto`] would have chosen that.
     pub reason: Option<String>,
+}
+
+/// What the shards stand on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Footing {
+    driver: DriverInfo,
+    host: HostInfo,
+}
+
+impl Footing {
+    /// What the settings mean here.
+    fn choose(settings: &Settings) -> Result<Self, StartError> {
+        let chosen = settings.io.choose();
+        let (io, reason) = chosen.map_err(|source| StartError::Uring { source })?;
+        let driver = DriverInfo { io, reason };
+        let chosen = settings.host.choose();
+        let (host, reason) = chosen.map_err(|source| StartError::Glommio { source })?;
+        let host = HostInfo { host, reason };
+        Ok(Self { driver, host })
+    }
+
+    /// What to try next, if the settings leave a choice. What a probe was given may not be there
+    /// for every shard: first glommio is done without, then `io_uring`.
+    fn without(self, error: &io::Error, settings: &Settings, wished: &Self) -> Option<Self> {
+        let reason = Some(error.to_string());
+        if settings.host == Host::Auto && self.host.host == host::Host::Glommio {
+            let host = HostInfo {
+                host: host::Host::Thread,
+                reason,
+            };
+            return Some(Self { host, ..self });
+        }
+        (settings.io == Io::Auto && self.driver.io == Io::Uring).then(|| Self {
+            driver: DriverInfo {
+                io: Io::Epoll,
+                reason,
+            },
+            host: wished.host.clone(),
+        })
+    }
 }
 
 /// The server could not be started.
@@ -118,26 +166,30 @@ impl Engine {
                     source,
                 }
             })?;
-        if settings.io.chosen() == Io::Uring {
-            UringDriver::probe().map_err(|source| StartError::Uring { source })?;
-        }
-        let chosen = settings.host.choose();
-        let (host, reason) = chosen.map_err(|source| StartError::Glommio { source })?;
+        let wished = Footing::choose(&settings)?;
         let bells: io::Result<Arc<[_]>> = (0..count).map(|_| Doorbell::new()).collect();
         let bells = bells.map_err(|source| StartError::Start { source })?;
         let (reservation, make) = (Arc::new(reservation), Arc::new(make));
-        let start = |host, reason| {
-            let (host, bells) = (HostInfo { host, reason }, Arc::clone(&bells));
-            start_shards(&settings, host, &cores, &reservation, bells, make.clone())
-        };
-        let started = match start(host, reason) {
-            // There was enough for one of them, and there is not for all.
-            Err(error) if settings.host == Host::Auto && host == host::Host::Glommio => {
-                start(host::Host::Thread, Some(error.to_string()))
+        let mut footing = wished.clone();
+        loop {
+            let bells = Arc::clone(&bells);
+            let started = start_shards(
+                &settings,
+                footing.clone(),
+                &cores,
+                &reservation,
+                bells,
+                make.clone(),
+            );
+            match started {
+                Ok(engine) => return Ok(engine),
+                Err(source) => {
+                    footing = footing
+                        .without(&source, &settings, &wished)
+                        .ok_or(StartError::Start { source })?;
+                }
             }
-            outcome => outcome,
-        };
-        started.map_err(|source| StartError::Start { source })
+        }
     }
 
     /// The address that is listened on, with the port that the kernel chose.
@@ -152,10 +204,16 @@ impl Engine {
         &self.shards
     }
 
+    /// By what the shards speak to the kernel.
+    #[must_use]
+    pub fn driver(&self) -> &DriverInfo {
+        &self.footing.driver
+    }
+
     /// What runs the shards.
     #[must_use]
     pub fn host(&self) -> &HostInfo {
-        &self.host
+        &self.footing.host
     }
 
     /// Speaks to the server from any thread.

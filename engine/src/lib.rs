@@ -55,7 +55,7 @@ pub use compression::Compression;
 pub use context::{Busy, Context, SendError, ShardContext};
 pub use counters::Snapshot;
 pub use end::{End, EndReason};
-pub use engine::{Engine, HostInfo, ShardFailure, ShardInfo, StartError};
+pub use engine::{DriverInfo, Engine, HostInfo, ShardFailure, ShardInfo, StartError};
 pub use handle::{Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::Compression;
 use tidegate_io::host;
+use tidegate_io::uring::UringDriver;
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -34,7 +35,7 @@ pub struct Settings {
 /// By which driver a shard speaks to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Io {
-    /// The one that is best known to do well: [`Io::Epoll`].
+    /// [`Io::Uring`] where this process may have it, else [`Io::Epoll`].
     #[default]
     Auto,
     /// epoll, which every kernel has.
@@ -44,20 +45,27 @@ pub enum Io {
 }
 
 impl Io {
-    /// What is meant: never [`Io::Auto`].
-    #[must_use]
-    pub fn chosen(self) -> Self {
+    /// What is meant, which is never [`Io::Auto`], and why, if it is not what one would wish for.
+    ///
+    /// # Errors
+    /// Why there is no `io_uring`, though it was asked for.
+    pub fn choose(self) -> io::Result<(Self, Option<String>)> {
         match self {
-            Self::Auto | Self::Epoll => Self::Epoll,
-            Self::Uring => Self::Uring,
+            Self::Epoll => Ok((Self::Epoll, None)),
+            Self::Uring => UringDriver::probe().map(|()| (Self::Uring, None)),
+            Self::Auto => Ok(match UringDriver::probe() {
+                Ok(()) => (Self::Uring, None),
+                Err(error) => (Self::Epoll, Some(error.to_string())),
+            }),
         }
     }
 }
 
 impl fmt::Display for Io {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.chosen() {
-            Self::Auto | Self::Epoll => "epoll",
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
             Self::Uring => "io_uring",
         })
     }

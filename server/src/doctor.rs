@@ -71,6 +71,10 @@ pub(crate) fn examine(settings: &DoctorSettings) -> Result<Diagnosis, Failure> {
         )));
     }
     let host = Host::read(&tree, settings.process, settings.shards);
+    let settings = &DoctorSettings {
+        io: host.driver(settings.io),
+        ..settings.clone()
+    };
     let knobs = profile::profile(&tree, &host, settings.connections);
     let mut findings: Vec<Finding> = ceilings::findings(&host, &knobs, settings);
     findings.extend(advice::findings(&host, &knobs, settings));

@@ -102,7 +102,7 @@ struct ServeOptions {
     shards: Option<usize>,
 
     /// How the shards speak to the kernel: with epoll, with io_uring (Linux 5.19 or newer), or
-    /// with what is best known to do well, which is epoll
+    /// with io_uring where it can be had and else with epoll
     #[arg(long, value_enum, value_name = "DRIVER", default_value = "auto")]
     io: DriverChoice,
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use tidegate_engine::{
-    Descriptors, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
 };
 
 use crate::admin::{self, Admin};
@@ -145,7 +145,7 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     say(&format!(
         "{}, with {}, on {}",
         show_shards(engine.shards()),
-        settings.io,
+        show_driver(engine.driver()),
         show_host(engine.host())
     ));
     say(&files.show());
@@ -330,6 +330,13 @@ fn show_shards(shards: &[ShardInfo]) -> String {
             cores.join(", "),
             loose.join(", ")
         ),
+    }
+}
+
+fn show_driver(info: &DriverInfo) -> String {
+    match &info.reason {
+        None => info.io.to_string(),
+        Some(reason) => format!("{}, without io_uring: {reason}", info.io),
     }
 }
 

@@ -66,7 +66,7 @@ fn assert_serves(server: &mut Server) {
 #[test]
 fn each_host_serves_with_each_driver_and_is_named() {
     for host in ["thread", "glommio", "auto"] {
-        for io in ["epoll", "uring"] {
+        for io in ["epoll", "uring", "auto"] {
             let mut server = Server::with(&["--host", host, "--io", io]);
             let (driver, host) = match (io, host) {
                 ("epoll", "thread") => ("epoll", "plain threads"),
@@ -91,22 +91,25 @@ fn a_host_has_its_descriptors_in_the_table_of_its_shard() {
 }
 
 #[test]
-fn where_io_uring_is_forbidden_the_plain_host_serves_and_one_line_says_why() {
+fn where_io_uring_is_forbidden_epoll_and_the_plain_host_serve_and_one_line_says_why() {
     let usual = Server::with(&["--host", "thread", "--io", "epoll"])
         .greeting
         .len();
-    for forbidden in [
-        &[SETUP][..],
-        &[ENTER],
-        &[REGISTER],
-        &[SETUP, ENTER, REGISTER],
+    let epoll = "with epoll, without io_uring: Operation not permitted (os error 1)";
+    for (forbidden, driver) in [
+        (&[SETUP][..], epoll),
+        (&[ENTER], epoll),
+        (&[SETUP, ENTER, REGISTER], epoll),
+        // The driver needs it only to end sooner.
+        (&[REGISTER], "with io_uring"),
     ] {
         where_forbidden(forbidden, || {
             let mut server = Server::with(&["--host", "auto", "--io", "auto"]);
             let line = shards_line(&server);
-            let expected = "with epoll, on plain threads, without glommio: io_uring is refused: \
-                            Operation not permitted (os error 1)";
-            assert!(line.ends_with(expected), "{forbidden:?}: {line}");
+            let host = "on plain threads, without glommio: io_uring is refused: Operation not \
+                        permitted (os error 1)";
+            let expected = format!("{driver}, {host}");
+            assert!(line.ends_with(&expected), "{forbidden:?}: {line}");
             assert_eq!(server.greeting.len(), usual, "{:?}", server.greeting);
             assert_serves(&mut server);
         });
@@ -156,7 +159,7 @@ fn with_little_locked_memory_the_plain_host_serves() {
 }
 
 #[test]
-fn with_locked_memory_for_some_shards_but_not_for_all_the_plain_host_serves() {
+fn with_locked_memory_for_some_shards_but_not_for_all_epoll_and_the_plain_host_serve() {
     let copy = env::temp_dir().join(format!("tidegate-hosts-{}", process::id()));
     if let Some(command) = server::without_rights(&copy) {
         let limited = || server::limiting(&command, "-l 512");
@@ -170,6 +173,15 @@ fn with_locked_memory_for_some_shards_but_not_for_all_the_plain_host_serves() {
             "{line}"
         );
         assert!(line.contains("locked memory"), "{line}");
+        assert_serves(&mut server);
+        let options = ["--host", "auto", "--shards", "16", "--io", "auto"];
+        let mut server = Server::from(limited(), &options);
+        let line = shards_line(&server);
+        assert!(line.contains("with epoll, without io_uring: "), "{line}");
+        assert!(
+            line.contains("on plain threads, without glommio: "),
+            "{line}"
+        );
         assert_serves(&mut server);
         let mut command = limited();
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);

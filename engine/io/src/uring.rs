@@ -170,7 +170,7 @@ impl UringDriver {
     /// # Errors
     /// As [`Self::new`].
     pub fn probe() -> io::Result<()> {
-        Ring::newest().map(drop)
+        Ring::newest()?.probe()
     }
 
     /// As [`Self::with_bell`], but with what an older kernel may offer, or other sizes.

@@ -11,7 +11,7 @@ use tidegate_io::host::{self, Core as ProcessorCore, Place, Seat};
 use tidegate_io::uring::UringDriver;
 use tidegate_io::{Doorbell, Driver, Reservation, files};
 
-use super::{Engine, HostInfo, ShardInfo};
+use super::{Engine, Footing, ShardInfo};
 use crate::compression::{Budget, Compressor};
 use crate::counters::Shared;
 use crate::handle::{Door, Handle, LETTER_TIMEOUT};
@@ -58,8 +58,8 @@ async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let listener = Some(start.reservation.listener()?);
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
-    match settings.io.chosen() {
-        Io::Auto | Io::Epoll => {
+    match settings.io {
+        Io::Epoll | Io::Auto => {
             let mut driver = EpollDriver::with_bell(listener, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
@@ -122,7 +122,7 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
 
 pub(super) fn start_shards<H: Handler>(
     settings: &Settings,
-    host: HostInfo,
+    footing: Footing,
     cores: &[ProcessorCore],
     reservation: &Arc<Reservation>,
     bells: Arc<[Doorbell]>,
@@ -144,7 +144,11 @@ pub(super) fn start_shards<H: Handler>(
         });
         let (go_on, addresses) = bounded(1);
         go.push(go_on);
-        let (settings, make) = (settings.clone(), Arc::clone(&make));
+        let make = Arc::clone(&make);
+        let settings = Settings {
+            io: footing.driver.io,
+            ..settings.clone()
+        };
         let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
@@ -157,7 +161,7 @@ pub(super) fn start_shards<H: Handler>(
             started,
             addresses,
         };
-        threads.push(launch(host.host, core, start)?);
+        threads.push(launch(footing.host.host, core, start)?);
     }
     drop(started);
     let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
@@ -184,7 +188,7 @@ pub(super) fn start_shards<H: Handler>(
     };
     Ok(Engine {
         address: reservation.address(),
-        host,
+        footing,
         shards,
         threads,
         handle,

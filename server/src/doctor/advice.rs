@@ -34,13 +34,13 @@ pub(super) fn findings(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -
         .filter(told)
         .map(|knob| judge(knob, settings.connections.get()))
         .collect();
-    if settings.io.chosen() != tidegate_engine::Io::Uring {
+    if settings.io != tidegate_engine::Io::Uring {
         found.push(uring_note(host));
     }
     found.push(Finding::note(
         "locked memory",
         host.memlock.as_deref().unwrap_or("unknown").to_owned(),
-        "nothing here needs it: rings are charged to the control group since Linux 5.12",
+        "io_uring takes about 200KiB for each shard, glommio as much, unless CAP_IPC_LOCK; with less, auto does without",
     ));
     found
 }
@@ -109,7 +109,11 @@ fn uring_note(host: &Host) -> Finding {
         Some(mode) => format!("kernel.io_uring_disabled = {mode}"),
         None => "kernel.io_uring_disabled is not here".to_owned(),
     };
-    Finding::note("io_uring", now, "not used with --io epoll, the default")
+    Finding::note(
+        "io_uring",
+        now,
+        "not used: by --io epoll, or since it cannot be had",
+    )
 }
 
 /// What is read from files that no knob names.

@@ -5,7 +5,7 @@ use tidegate_engine::{self as engine, Descriptors, Io};
 use super::DoctorSettings;
 use super::count::{show, whole};
 use super::finding::{Finding, Level};
-use super::host::Host;
+use super::host::{Host, URING_SINCE};
 use super::profile::{Knob, State};
 use crate::startup::descriptors_needed;
 
@@ -45,7 +45,7 @@ pub(super) fn findings(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -
         memory(host, settings),
     ];
     found.extend(cgroup(host, settings));
-    match settings.io.chosen() {
+    match settings.io {
         Io::Uring => found.push(uring(host)),
         Io::Auto | Io::Epoll => found.push(watches(host, knobs, settings)),
     }
@@ -56,7 +56,7 @@ pub(super) fn findings(host: &Host, knobs: &[Knob], settings: &DoctorSettings) -
 
 /// What a table of descriptors holds before the first connection.
 fn descriptors_used(host: &Host, settings: &DoctorSettings) -> u64 {
-    let per_shard = match settings.io.chosen() {
+    let per_shard = match settings.io {
         Io::Uring => DESCRIPTORS_URING,
         Io::Auto | Io::Epoll => DESCRIPTORS_EPOLL,
     };
@@ -201,7 +201,7 @@ fn connections_in(bytes: u64, host: &Host, settings: &DoctorSettings) -> u64 {
 }
 
 fn bytes_each(settings: &DoctorSettings) -> u64 {
-    let kernel = match settings.io.chosen() {
+    let kernel = match settings.io {
         Io::Uring => KERNEL_BYTES_URING,
         Io::Auto | Io::Epoll => KERNEL_BYTES,
     };
@@ -301,7 +301,7 @@ fn uring(host: &Host) -> Finding {
         ..Finding::note(NAME, now, SYMPTOM)
     };
     match (host.kernel, host.uring_disabled) {
-        (Some(version), _) if version < (5, 19) => refused(
+        (Some(version), _) if version < URING_SINCE => refused(
             format!("Linux {}.{}", version.0, version.1),
             "Linux 5.19 or newer, or --io epoll",
         ),

@@ -4,6 +4,7 @@ use std::fs::read_link;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
+use tidegate_engine::Io;
 use tidegate_engine::host::Host as ShardHost;
 
 use super::cgroup::{self, Limits};
@@ -12,6 +13,9 @@ use super::tree::{Tree, line_of, parse_cores};
 
 /// The size of a page where the host does not say it.
 const PAGE_SIZE_USUAL: u64 = 4096;
+
+/// The least kernel for the driver on `io_uring`.
+pub(super) const URING_SINCE: (u64, u64) = (5, 19);
 
 /// Linux's numbers of two capabilities.
 const CAP_SYS_ADMIN: u32 = 21;
@@ -51,6 +55,8 @@ pub(super) struct Host {
     /// The kernel's version, such as (6, 18).
     pub(super) kernel: Option<(u64, u64)>,
     pub(super) uring_disabled: Option<u64>,
+    /// Whether `--io auto` is `io_uring`.
+    pub(super) has_uring: bool,
     /// Whether `--host auto` is glommio's.
     pub(super) has_glommio: bool,
     /// Whether a filter of system calls holds for the process.
@@ -105,11 +111,21 @@ impl Host {
                 .read("proc/sys/kernel/osrelease")
                 .and_then(|text| parse_version(&text)),
             uring_disabled: tree.sysctl("kernel.io_uring_disabled"),
+            has_uring: has_uring(tree),
             has_glommio: has_glommio(tree),
             is_filtered: line_of(&status, "Seccomp:")
                 .and_then(whole)
                 .map(|mode| mode != 0),
             memlock: hard_limit(&limits, "Max locked memory").map(str::to_owned),
+        }
+    }
+
+    /// What the server would choose; never [`Io::Auto`].
+    pub(super) fn driver(&self, io: Io) -> Io {
+        match io {
+            Io::Auto if self.has_uring => Io::Uring,
+            Io::Auto | Io::Epoll => Io::Epoll,
+            Io::Uring => Io::Uring,
         }
     }
 
@@ -135,6 +151,16 @@ fn cores(tree: &Tree) -> u64 {
     let online = tree.read("sys/devices/system/cpu/online");
     let cores = online.and_then(|text| parse_cores(&text));
     cores.map_or(1, |cores| cores.len().max(1) as u64)
+}
+
+/// Tried, where it can be; else by what the kernel has and allows.
+fn has_uring(tree: &Tree) -> bool {
+    if tree.is_real() {
+        return matches!(Io::Auto.choose(), Ok((Io::Uring, _)));
+    }
+    let version = tree.read("proc/sys/kernel/osrelease");
+    let version = version.and_then(|text| parse_version(&text));
+    version >= Some(URING_SINCE) && tree.sysctl("kernel.io_uring_disabled") == Some(0)
 }
 
 /// Tried, where it can be; else by what the kernel allows.

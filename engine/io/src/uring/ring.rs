@@ -145,6 +145,11 @@ impl Ring {
         }
     }
 
+    /// Makes one system call on it: a filter may allow rings, and not their use.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        self.ring.submit_and_wait(0).map(drop)
+    }
+
     /// Asks to be told when the descriptor is ready: on each change, or once.
     pub(super) fn poll(
         &mut self,
