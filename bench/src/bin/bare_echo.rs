@@ -6,6 +6,9 @@
 //! in one `send`. Everything happens in one buffer: a payload is unmasked where it lies, and
 //! the reply's header, four bytes shorter, is moved up against it. A frame that does not fit
 //! into the buffer closes the connection.
+//!
+//! With `--room` everybody hears what anybody says: one `send` for each peer, of all that came in
+//! one `recv`.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -40,12 +43,15 @@ struct Options {
     /// Run on this core
     #[arg(long)]
     core: Option<usize>,
+    /// Send each message to everybody who is connected
+    #[arg(long)]
+    room: bool,
 }
 
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     files::raise_limit().context("cannot raise the limit of open files")?;
-    let mut echo = Echo::new(options.listen)
+    let mut echo = Echo::new(options.listen, options.room)
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = SocketAddr::try_from(net::getsockname(&echo.listener)?)?;
     writeln!(io::stdout(), "listening on {address}")?;
@@ -68,6 +74,10 @@ struct Echo {
     peers: Vec<Option<Peer>>,
     free: Vec<usize>,
     buffer: Vec<u8>,
+    /// Everybody hears what anybody says.
+    room: bool,
+    /// What has been said to the room by one peer, and is yet to be sent.
+    said: Vec<u8>,
 }
 
 struct Peer {
@@ -91,7 +101,7 @@ struct Echoed {
 }
 
 impl Echo {
-    fn new(address: SocketAddr) -> io::Result<Self> {
+    fn new(address: SocketAddr, room: bool) -> io::Result<Self> {
         let family = match address {
             SocketAddr::V4(_) => net::AddressFamily::INET,
             SocketAddr::V6(_) => net::AddressFamily::INET6,
@@ -117,6 +127,8 @@ impl Echo {
             peers: Vec::new(),
             free: Vec::new(),
             buffer,
+            room,
+            said: Vec::new(),
         })
     }
 
@@ -133,14 +145,36 @@ impl Echo {
                         let Some(peer) = self.peers.get_mut(index).and_then(Option::as_mut) else {
                             continue;
                         };
-                        if !peer.serve(&mut self.buffer) {
-                            self.peers[index] = None;
-                            self.free.push(index);
+                        let said = self.room.then_some(&mut self.said);
+                        if !peer.serve(&mut self.buffer, said) {
+                            self.close(index);
+                        }
+                        if !self.said.is_empty() {
+                            self.tell_all();
                         }
                     }
                 }
             }
         }
+    }
+
+    fn close(&mut self, index: usize) {
+        self.peers[index] = None;
+        self.free.push(index);
+    }
+
+    fn tell_all(&mut self) {
+        let said = std::mem::take(&mut self.said);
+        for index in 0..self.peers.len() {
+            if let Some(peer) = &mut self.peers[index]
+                && peer.open
+                && !peer.say(&said)
+            {
+                self.close(index);
+            }
+        }
+        self.said = said;
+        self.said.clear();
     }
 
     fn accept(&mut self) -> io::Result<()> {
@@ -172,7 +206,9 @@ impl Echo {
 
 impl Peer {
     /// Deals with one readiness; `false` ends the connection.
-    fn serve(&mut self, buffer: &mut [u8]) -> bool {
+    ///
+    /// The replies go to the peer itself, or are left in `said`.
+    fn serve(&mut self, buffer: &mut [u8], mut said: Option<&mut Vec<u8>>) -> bool {
         if !self.unsent.is_empty() {
             let unsent = std::mem::take(&mut self.unsent);
             if !self.send(&unsent) {
@@ -191,7 +227,7 @@ impl Peer {
                 Err(Errno::AGAIN) => return true,
                 Err(_) => return false,
             };
-            if !self.receive(&mut buffer[..held + size]) {
+            if !self.receive(&mut buffer[..held + size], said.as_deref_mut()) {
                 return false;
             }
             // Less than was asked for has emptied the socket: epoll(7).
@@ -202,14 +238,17 @@ impl Peer {
         true
     }
 
-    fn receive(&mut self, bytes: &mut [u8]) -> bool {
+    fn receive(&mut self, bytes: &mut [u8], said: Option<&mut Vec<u8>>) -> bool {
         let echoed = if self.open {
             echo_frames(bytes)
         } else {
             self.answer(bytes)
         };
-        if !echoed.replies.is_empty() && !self.send(&bytes[echoed.replies]) {
-            return false;
+        let replies = &bytes[echoed.replies];
+        match said {
+            Some(said) => said.extend_from_slice(replies),
+            None if !replies.is_empty() && !self.send(replies) => return false,
+            None => {}
         }
         let rest = &bytes[echoed.read..];
         if !self.carry.is_empty() || !rest.is_empty() {
@@ -243,6 +282,15 @@ impl Peer {
             replies: 0..0,
             close: !sent,
         }
+    }
+
+    /// Sends behind what waits already; `false` if the peer is lost.
+    fn say(&mut self, bytes: &[u8]) -> bool {
+        if self.unsent.is_empty() {
+            return self.send(bytes);
+        }
+        self.unsent.extend_from_slice(bytes);
+        true
     }
 
     /// Sends what the kernel takes and keeps the rest; `false` if the peer is lost.
