@@ -41,14 +41,6 @@ pub use crate::sockets::SCRATCH_SIZE;
 /// How many events one turn takes from the kernel.
 const EVENTS_MAX: usize = 256;
 
-/// How many sockets without a new edge one turn receives from: those that may hold more, and those
-/// whose stream has an end. When a crowd leaves at once, the others wait no longer than this takes.
-const AGAINS_MAX: usize = 64;
-
-/// The same while the kernel has more events than one turn takes, among which are those of the
-/// others: it hands them out in the order in which they came.
-const AGAINS_MAX_CROWDED: usize = 8;
-
 /// How many peers one turn accepts, so that a storm of connects does not starve the others.
 const ACCEPTS_MAX: usize = 64;
 
@@ -263,14 +255,8 @@ impl Driver for EpollDriver {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         };
-        let crowded = self.events.len() == EVENTS_MAX;
-        let most = if crowded {
-            AGAINS_MAX_CROWDED
-        } else {
-            AGAINS_MAX
-        };
         // What is found to have an end in this turn has its turn in the next.
-        self.sockets.begin_turn(most);
+        self.sockets.begin_turn(self.events.len() == EVENTS_MAX);
         waited
     }
 

@@ -27,6 +27,14 @@ use crate::{Completion, Socket};
 /// One scratch for each driver, so that a quiet connection holds no buffer.
 pub const SCRATCH_SIZE: usize = 64 * 1024;
 
+/// How many sockets without a new event one turn receives from: those that may hold more, and those
+/// whose stream has an end. When a crowd leaves at once, the others wait no longer than this takes.
+const AGAINS_MAX: usize = 64;
+
+/// The same while the kernel has more events than one turn takes, among which are those of the
+/// others: it hands them out in the order in which they came.
+const AGAINS_MAX_CROWDED: usize = 8;
+
 /// The sockets of one driver.
 pub(crate) struct Sockets {
     /// By socket number.
@@ -79,10 +87,20 @@ impl Sockets {
         &mut self.entries[index]
     }
 
-    /// Begins a turn that receives again from so many sockets at most, of those that wait for it
-    /// by now.
-    pub(crate) fn begin_turn(&mut self, agains_max: usize) {
-        self.again_left = self.again.len().min(agains_max);
+    /// Begins a turn, in which some of those that wait by now are received from again; fewer if the
+    /// kernel is `crowded`, which means that it has more to tell than this turn takes.
+    pub(crate) fn begin_turn(&mut self, crowded: bool) {
+        let most = if crowded {
+            AGAINS_MAX_CROWDED
+        } else {
+            AGAINS_MAX
+        };
+        self.again_left = self.again.len().min(most);
+    }
+
+    /// Whether more wait than a turn serves while the kernel is crowded.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.again.len() > AGAINS_MAX_CROWDED
     }
 
     /// Whether this turn has still somebody to be received from again.

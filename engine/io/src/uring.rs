@@ -63,6 +63,9 @@ use token::{Kind, Token};
 
 pub use crate::sockets::SCRATCH_SIZE;
 
+/// How many events a turn takes at most while a crowd leaves; else, as many as one call brings.
+const EVENTS_MAX: usize = 256;
+
 /// How many peers one turn accepts, so that a storm of connects does not starve the others.
 const ACCEPTS_MAX: usize = 64;
 
@@ -355,9 +358,18 @@ impl Driver for UringDriver {
         self.turn = self.turn.wrapping_add(1);
         self.sends = 0;
         self.accepts_left = ACCEPTS_MAX;
-        self.sockets.begin_turn(usize::MAX);
         self.ring.enter(wait)?;
         self.ring.take(&mut self.events);
+        // The kernel hands out events in the order in which they came, a few with each call. While a
+        // crowd leaves, those of the others are among the many that it still has.
+        while self.ring.is_crowded() && self.sockets.is_crowded() && self.events.len() < EVENTS_MAX
+        {
+            self.ring.enter(Wait::Not)?;
+            if self.ring.take(&mut self.events) == 0 {
+                break;
+            }
+        }
+        self.sockets.begin_turn(self.ring.is_crowded());
         let ends = |event: &Event| !event.has_more() && event.token.kind() == Kind::Bell;
         if self.events.iter().any(ends) {
             self.arm_bell_again();

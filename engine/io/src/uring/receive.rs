@@ -79,13 +79,20 @@ impl UringDriver {
             return self.sockets.gone(socket, error).map(Step::Other);
         }
         let entry = self.sockets.entry(socket);
-        if event.mask().intersects(ENDING) {
+        let ends = event.mask().intersects(ENDING);
+        if ends {
             entry.flags.insert(Flags::ENDING);
         }
+        // Those who leave wait for those who stay: thousands may leave at once.
+        let later = ends && entry.flags.may_receive();
         if !event.has_more() && !entry.flags.has(Flags::ENDED.or(Flags::GONE)) {
             // The ring was full, and the kernel gave up. A new poll says what there is, also
             // to whoever is paused now.
             self.arm_readable(socket);
+        }
+        if later {
+            self.sockets.receive_again(socket);
+            return None;
         }
         self.on_readable(socket, event.mask().contains(PollFlags::ERR))
     }
