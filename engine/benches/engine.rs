@@ -83,6 +83,39 @@ fn mail(criterion: &mut Criterion) {
     }
 }
 
+/// What a shard does for another one to be told, alone: a frame that is encoded already goes into the
+/// turn's letter, and that into the mailbox. Taking it out there is not timed.
+fn enqueue(criterion: &mut Criterion) {
+    /// Each keeps one bag of those that a shard uses again; the clock is read once for all of them.
+    const TURNS: u32 = 8;
+    let frame = black_box([7_u8; 34]);
+    for publications in [1_u32, 64] {
+        let mut room = Room::new(Instant::now(), 0);
+        let mut group = criterion.benchmark_group("enqueue for another shard");
+        group.throughput(Throughput::Elements(publications.into()));
+        group.bench_function(BenchmarkId::new("a turn", publications), |bencher| {
+            bencher.iter_custom(|count| {
+                let mut spent = Duration::ZERO;
+                let rounds = count.div_ceil(TURNS.into());
+                for _ in 0..rounds {
+                    let start = Instant::now();
+                    for _ in 0..TURNS {
+                        for _ in 0..publications {
+                            room.enqueue(black_box("room"), &frame);
+                        }
+                        room.dispatch();
+                    }
+                    spent += start.elapsed();
+                    room.forget_mail();
+                }
+                // As many as were asked for.
+                spent.mul_f64(count as f64 / (rounds * u64::from(TURNS)) as f64)
+            });
+        });
+        group.finish();
+    }
+}
+
 /// A letter to a shard that sleeps, and its answer to one that sleeps: two wake-ups.
 fn wake(criterion: &mut Criterion) {
     let (mut here, to_here) = Sleeper::new().expect("descriptors are left");
@@ -217,6 +250,7 @@ criterion_group!(
     benches,
     deliver,
     mail,
+    enqueue,
     wake,
     topics,
     connections,

@@ -25,6 +25,14 @@ pub(crate) enum Bug {
     OvertakingLetter,
     /// A slow consumer is kept, and gets more than its outbox may hold.
     BoundlessOutbox,
+    /// A shard falls asleep although a task has been woken.
+    ForgottenTask,
+    /// A shard sleeps on when the sleep of a task is over.
+    ForgottenSleeper,
+    /// What a task asked for is lost when another shard does not keep up.
+    LostRequest,
+    /// Tasks outlive their shard.
+    KeptTasks,
 }
 
 thread_local! {
@@ -32,7 +40,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -43,6 +51,10 @@ impl Bug {
         Self::LostLetter,
         Self::OvertakingLetter,
         Self::BoundlessOutbox,
+        Self::ForgottenTask,
+        Self::ForgottenSleeper,
+        Self::LostRequest,
+        Self::KeptTasks,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -147,7 +147,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     fn fall_asleep(&mut self) -> Timeout {
         self.has_mail = !self.mailbox.fall_asleep();
         // A task that is woken from now on rings the bell.
-        if self.has_mail || self.core.tasks.any_woken() {
+        let any_woken = self.core.tasks.any_woken();
+        #[cfg(test)]
+        let any_woken = any_woken && !Bug::ForgottenTask.is_planted();
+        if self.has_mail || any_woken {
             Timeout::Now
         } else {
             self.timeout()
@@ -185,8 +188,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
         let drain = self.drain.as_ref().map(|drain| drain.until);
         let sweep = (!core.with_contexts.is_empty()).then_some(self.sweep_at);
+        let sleeper = core.tasks.next_due();
+        #[cfg(test)]
+        let sleeper = sleeper.filter(|_| !Bug::ForgottenSleeper.is_planted());
         let mut next = core.timers.next_due();
-        for other in [backlog, self.listen_at, sweep, drain, core.tasks.next_due()] {
+        for other in [backlog, self.listen_at, sweep, drain, sleeper] {
             if let Some(at) = other
                 && next.is_none_or(|next| at < next)
             {
@@ -310,7 +316,13 @@ impl<D, H: Handler> Drop for Shard<D, H> {
         if std::thread::panicking() {
             return;
         }
-        self.core.tasks.clear();
+        #[cfg(test)]
+        let tasks = (!Bug::KeptTasks.is_planted()).then(|| self.core.tasks.clone());
+        #[cfg(not(test))]
+        let tasks = Some(&self.core.tasks);
+        if let Some(tasks) = tasks {
+            tasks.clear();
+        }
         let slots: Vec<usize> = self.core.connections.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             let Ok(slot) = u32::try_from(slot) else {

@@ -107,6 +107,16 @@ impl<N> Requests<N> {
         Some(request)
     }
 
+    /// How many publications are queued.
+    #[cfg(test)]
+    pub(crate) fn publication_count(&self) -> usize {
+        let queue = self.queue.borrow();
+        let publications = queue
+            .iter()
+            .filter(|request| matches!(request, Request::Publish { .. }));
+        publications.count()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.byte_count.get() == 0
     }

@@ -7,13 +7,9 @@
 //! ```text
 //!  epoll_wait ─▶ events ─┬─ EPOLLOUT and a batch is under way ─▶ writev the rest ─▶ Sent
 //!                        └─ EPOLLIN, HUP, ERR ─▶ recv ─▶ Received / Filled / Ended / Gone
-//!  the buffer came back full ─▶ `again`: received from in the next turn, without an event
+//!  the buffer came back full ─▶ received from in a later turn, without an event
 //! ```
-//!
-//! A `recv` that returns less than was asked for has emptied the socket (epoll(7)), so the
-//! next edge is certain and no second `recv` is needed to see `EAGAIN`.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem::size_of;
@@ -36,22 +32,14 @@ mod alarm;
 mod receive;
 mod send;
 
-use crate::link::{Entry, Flags};
+use crate::link::Flags;
+use crate::sockets::Sockets;
 use alarm::Alarm;
 
-/// One scratch for each driver, so that a quiet connection holds no buffer.
-pub const SCRATCH_SIZE: usize = 64 * 1024;
+pub use crate::sockets::SCRATCH_SIZE;
 
 /// How many events one turn takes from the kernel.
 const EVENTS_MAX: usize = 256;
-
-/// How many sockets without a new edge one turn receives from: those that may hold more, and those
-/// whose stream has an end. When a crowd leaves at once, the others wait no longer than this takes.
-const AGAINS_MAX: usize = 64;
-
-/// The same while the kernel has more events than one turn takes, among which are those of the
-/// others: it hands them out in the order in which they came.
-const AGAINS_MAX_CROWDED: usize = 8;
 
 /// How many peers one turn accepts, so that a storm of connects does not starve the others.
 const ACCEPTS_MAX: usize = 64;
@@ -76,24 +64,10 @@ pub struct EpollDriver {
     listener: Option<Listener>,
     /// Accept in this turn: so many more.
     accepts_left: usize,
-    /// By socket number.
-    entries: Vec<Entry>,
-    scratch: Box<[u8]>,
+    sockets: Sockets,
     events: Vec<epoll::Event>,
     /// Invariant: `event_index <= events.len()`; those before it have been dealt with.
     event_index: usize,
-    /// Sockets that may hold more bytes, and give no new edge for them.
-    again: VecDeque<Socket>,
-    /// How many of `again` belong to this turn.
-    again_left: usize,
-    /// Completions that are known already, such as a send that failed at once.
-    known: VecDeque<Completion<'static>>,
-}
-
-/// A completion whose bytes, if any, still lie in the scratch.
-enum Step {
-    Received(Socket, usize),
-    Other(Completion<'static>),
 }
 
 /// What ends a driver's wait. A clone is the same bell.
@@ -159,78 +133,41 @@ impl EpollDriver {
             alarm,
             listener,
             accepts_left: 0,
-            entries: Vec::new(),
-            scratch: vec![0; SCRATCH_SIZE].into_boxed_slice(),
+            sockets: Sockets::new(),
             events: Vec::with_capacity(EVENTS_MAX),
             event_index: 0,
-            again: VecDeque::new(),
-            again_left: 0,
-            known: VecDeque::new(),
         })
     }
 
     /// Makes room for so many sockets. Memory that is never touched is never resident.
     pub fn reserve(&mut self, socket_count: usize) {
-        self.entries
-            .reserve_exact(socket_count.saturating_sub(self.entries.len()));
-    }
-
-    fn entry(&mut self, socket: Socket) -> &mut Entry {
-        &mut self.entries[socket.0 as usize]
+        self.sockets.reserve(socket_count);
     }
 
     /// Puts a descriptor under its number and arms it, once, for everything.
     fn arm(&mut self, socket: Socket, fd: OwnedFd, flags: Flags) {
-        let index = socket.0 as usize;
-        if index >= self.entries.len() {
-            self.entries.resize_with(index + 1, Entry::default);
-        }
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let data = EventData::new_u64(u64::from(socket.0));
         let added = epoll::add(&self.epoll, &fd, data, interest);
-        self.entries[index].fill(fd, flags);
+        self.sockets.make_room(socket).fill(fd, flags);
         if let Err(error) = added {
             // ENOSPC: fs.epoll.max_user_watches. The peer cannot be served.
-            self.lose(socket, error);
+            self.sockets.lose(socket, error);
         }
-    }
-
-    /// Reports the peer as gone, once.
-    fn lose(&mut self, socket: Socket, error: Errno) {
-        if let Some(completion) = self.gone(socket, error) {
-            self.known.push_back(completion);
-        }
-    }
-
-    fn gone(&mut self, socket: Socket, error: Errno) -> Option<Completion<'static>> {
-        let entry = self.entry(socket);
-        if entry.flags.has(Flags::GONE) {
-            return None;
-        }
-        entry.flags.insert(Flags::GONE);
-        entry.extra = None;
-        Some(Completion::Gone {
-            socket,
-            error: error.into(),
-        })
     }
 
     fn connect(&mut self, socket: Socket, to: SocketAddr, from: Option<SocketAddr>) {
         match crate::stream::connect(to, from) {
             Ok(fd) => self.arm(socket, fd, Flags::CONNECTING),
             Err(error) => {
-                let index = socket.0 as usize;
-                if index >= self.entries.len() {
-                    self.entries.resize_with(index + 1, Entry::default);
-                }
-                self.entries[index].flags = Flags::GONE;
-                self.known.push_back(Completion::Gone { socket, error });
+                self.sockets.make_room(socket).flags.insert(Flags::GONE);
+                self.sockets.say(Completion::Gone { socket, error });
             }
         }
     }
 
     fn close(&mut self, socket: Socket, reset: bool) {
-        let entry = self.entry(socket);
+        let entry = self.sockets.entry(socket);
         if reset && let Some(fd) = &entry.fd {
             // A failure leaves an ordinary close, which is all that can be done.
             let _ = rustix::net::sockopt::set_socket_linger(fd, Some(Duration::ZERO));
@@ -243,11 +180,10 @@ impl EpollDriver {
                 event.flags = EventFlags::empty();
             }
         }
-        // `again` may still hold it; the next one then gets a receive too many, which finds
-        // nothing.
-        self.entry(socket).clear();
-        self.known
-            .retain(|completion| completion.socket() != Some(socket));
+        // It may still be waiting to be received from again; the next one then gets a receive too
+        // many, which finds nothing.
+        self.sockets.entry(socket).clear();
+        self.sockets.forget(socket);
     }
 
     /// Whatever is not a send.
@@ -270,12 +206,12 @@ impl EpollDriver {
                 buffer,
                 size,
             } => {
-                self.receive_into(socket, buffer, size);
+                self.sockets.receive_into(socket, buffer, size);
                 return Submitted::Pending;
             }
-            Op::Pause { socket } => self.entry(socket).flags.insert(Flags::PAUSED),
-            Op::Resume { socket } => self.resume(socket),
-            Op::Shutdown { socket } => self.entry(socket).shutdown(),
+            Op::Pause { socket } => self.sockets.pause(socket),
+            Op::Resume { socket } => self.sockets.resume(socket),
+            Op::Shutdown { socket } => self.sockets.entry(socket).shutdown(),
             Op::Close { socket, reset } => self.close(socket, reset),
         }
         Submitted::Done
@@ -292,11 +228,11 @@ impl Driver for EpollDriver {
     }
 
     fn wait(&mut self, timeout: Timeout) -> io::Result<()> {
-        if self.event_index < self.events.len() || self.again_left > 0 {
+        if self.event_index < self.events.len() || self.sockets.is_in_turn() {
             // The rest of the turn is still to be reaped, and its edges do not come again.
             return Ok(());
         }
-        let busy = !self.known.is_empty() || !self.again.is_empty();
+        let busy = self.sockets.is_busy();
         let timeout = match timeout {
             _ if busy => Some(Timespec::default()),
             Timeout::Now => Some(Timespec::default()),
@@ -311,8 +247,6 @@ impl Driver for EpollDriver {
         self.events.clear();
         self.event_index = 0;
         self.accepts_left = ACCEPTS_MAX;
-        // What is found to have an end in this turn has its turn in the next.
-        let agains = self.again.len();
         let waited = match epoll::wait(
             &self.epoll,
             spare_capacity(&mut self.events),
@@ -321,25 +255,15 @@ impl Driver for EpollDriver {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         };
-        let crowded = self.events.len() == EVENTS_MAX;
-        let most = if crowded {
-            AGAINS_MAX_CROWDED
-        } else {
-            AGAINS_MAX
-        };
-        self.again_left = agains.min(most);
+        // What is found to have an end in this turn has its turn in the next.
+        self.sockets.begin_turn(self.events.len() == EVENTS_MAX);
         waited
     }
 
     #[inline]
     fn reap(&mut self) -> Option<Completion<'_>> {
-        Some(match self.step()? {
-            Step::Received(socket, size) => Completion::Received {
-                socket,
-                bytes: &mut self.scratch[..size],
-            },
-            Step::Other(completion) => completion,
-        })
+        let step = self.step()?;
+        Some(self.sockets.lend(step))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
@@ -348,11 +272,7 @@ impl Driver for EpollDriver {
     }
 
     fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
-            + self.scratch.len()
-            + self.events.capacity() * size_of::<epoll::Event>()
-            + self.again.capacity() * size_of::<Socket>()
-            + self.known.capacity() * size_of::<Completion<'static>>()
+        self.sockets.memory() + self.events.capacity() * size_of::<epoll::Event>()
     }
 
     fn waker(&self) -> Waker {
@@ -367,8 +287,3 @@ impl fmt::Debug for EpollDriver {
             .finish_non_exhaustive()
     }
 }
-
-const _: () = assert!(
-    size_of::<Entry>() == 16,
-    "there is one for each idle connection"
-);

@@ -12,6 +12,7 @@ mod link;
 pub mod listener;
 pub mod parcel;
 pub mod sim;
+mod sockets;
 mod stream;
 pub mod uring;
 pub mod waker;

@@ -42,7 +42,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown, sockopt};
 
 use crate::driver::Handle;
@@ -56,13 +55,16 @@ mod send;
 mod slots;
 mod token;
 
-use crate::link::{Entry, Flags};
+use crate::link::Flags;
+use crate::sockets::Sockets;
 use alarm::Alarm;
 use ring::{Event, Ring, Wait};
 use token::{Kind, Token};
 
-/// One scratch for each driver, so that a quiet connection holds no buffer.
-pub const SCRATCH_SIZE: usize = 64 * 1024;
+pub use crate::sockets::SCRATCH_SIZE;
+
+/// How many events a turn takes at most while a crowd leaves; else, as many as one call brings.
+const EVENTS_MAX: usize = 256;
 
 /// How many peers one turn accepts, so that a storm of connects does not starve the others.
 const ACCEPTS_MAX: usize = 64;
@@ -120,29 +122,15 @@ pub struct UringDriver {
     accepts_left: usize,
     /// Peers that wait for the next turn.
     accepted: VecDeque<OwnedFd>,
-    /// By socket number.
-    entries: Vec<Entry>,
-    scratch: Box<[u8]>,
+    sockets: Sockets,
     /// The rest of this turn's.
     events: VecDeque<Event>,
     /// How many batches this turn has sent.
     sends: usize,
     /// Counts turns, from 0 again after 255.
     turn: u8,
-    /// Sockets that may hold more bytes, and give no new event for them.
-    again: VecDeque<Socket>,
-    /// How many of `again` belong to this turn.
-    again_left: usize,
-    /// Completions that are known already, such as a send that failed at once.
-    known: VecDeque<Completion<'static>>,
     /// The kernel takes requests from one thread only.
     _here: PhantomData<*const ()>,
-}
-
-/// A completion whose bytes, if any, still lie in the scratch.
-enum Step {
-    Received(Socket, usize),
-    Other(Completion<'static>),
 }
 
 impl UringDriver {
@@ -196,14 +184,10 @@ impl UringDriver {
             deaf: false,
             accepts_left: 0,
             accepted: VecDeque::new(),
-            entries: Vec::new(),
-            scratch: vec![0; SCRATCH_SIZE].into_boxed_slice(),
+            sockets: Sockets::new(),
             events: VecDeque::new(),
             sends: 0,
             turn: 0,
-            again: VecDeque::new(),
-            again_left: 0,
-            known: VecDeque::new(),
             _here: PhantomData,
         };
         driver.arm_bell();
@@ -212,12 +196,7 @@ impl UringDriver {
 
     /// Makes room for so many sockets. Memory that is never touched is never resident.
     pub fn reserve(&mut self, socket_count: usize) {
-        self.entries
-            .reserve_exact(socket_count.saturating_sub(self.entries.len()));
-    }
-
-    fn entry(&mut self, socket: Socket) -> &mut Entry {
-        &mut self.entries[socket.0 as usize]
+        self.sockets.reserve(socket_count);
     }
 
     /// Each ring is an edge, so no counter ever has to be read.
@@ -247,7 +226,7 @@ impl UringDriver {
     }
 
     fn arm(&mut self, socket: Socket, interest: PollFlags, kind: Kind, flag: Flags) {
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         let Some(fd) = &entry.fd else { return };
         if !entry.flags.has(flag) {
             entry.flags.insert(flag);
@@ -257,63 +236,32 @@ impl UringDriver {
         }
     }
 
-    /// The number, with an entry behind it.
-    fn make_room(&mut self, socket: Socket) -> &mut Entry {
-        let index = socket.0 as usize;
-        if index >= self.entries.len() {
-            self.entries.resize_with(index + 1, Entry::default);
-        }
-        &mut self.entries[index]
-    }
-
     fn open(&mut self, socket: Socket, fd: OwnedFd) {
-        self.make_room(socket).fill(fd, Flags::empty());
+        self.sockets.make_room(socket).fill(fd, Flags::empty());
         self.arm_readable(socket);
     }
 
     fn connect(&mut self, socket: Socket, to: SocketAddr, from: Option<SocketAddr>) {
         match crate::stream::connect(to, from) {
             Ok(fd) => {
-                self.make_room(socket).fill(fd, Flags::CONNECTING);
+                self.sockets.make_room(socket).fill(fd, Flags::CONNECTING);
                 self.arm_writable(socket);
             }
             Err(error) => {
-                self.make_room(socket).flags.insert(Flags::GONE);
-                self.known.push_back(Completion::Gone { socket, error });
+                self.sockets.make_room(socket).flags.insert(Flags::GONE);
+                self.sockets.say(Completion::Gone { socket, error });
             }
         }
     }
 
-    /// Reports the peer as gone, once.
-    fn lose(&mut self, socket: Socket, error: Errno) {
-        if let Some(completion) = self.gone(socket, error) {
-            self.known.push_back(completion);
-        }
-    }
-
-    fn gone(&mut self, socket: Socket, error: Errno) -> Option<Completion<'static>> {
-        let entry = self.entry(socket);
-        if entry.flags.has(Flags::GONE) {
-            return None;
-        }
-        entry.flags.insert(Flags::GONE);
-        entry.extra = None;
-        Some(Completion::Gone {
-            socket,
-            error: error.into(),
-        })
-    }
-
     fn close(&mut self, socket: Socket, reset: bool) -> Submitted {
-        let entry = &mut self.entries[socket.0 as usize];
+        self.sockets.forget(socket);
+        let entry = self.sockets.entry(socket);
         if reset && let Some(fd) = &entry.fd {
             // A failure leaves an ordinary close, which is all that can be done.
             let _ = sockopt::set_socket_linger(fd, Some(Duration::ZERO));
         }
         entry.extra = None;
-        // What is known of this peer is of use to nobody.
-        self.known
-            .retain(|completion| completion.socket() != Some(socket));
         for (kind, flag) in [
             (Kind::Readable, Flags::READABLE),
             (Kind::Writable, Flags::WRITABLE),
@@ -332,7 +280,7 @@ impl UringDriver {
 
     /// Is this the news of a socket that was given up?
     fn is_closing(&mut self, socket: Socket, event: &Event) -> bool {
-        let entry = self.entry(socket);
+        let entry = self.sockets.entry(socket);
         assert_eq!(
             entry.generation,
             event.token.generation(),
@@ -343,7 +291,7 @@ impl UringDriver {
 
     /// A request of a socket that was given up has come back: was it the last?
     fn closed(&mut self, socket: Socket) -> Option<Completion<'static>> {
-        let entry = self.entry(socket);
+        let entry = self.sockets.entry(socket);
         if entry.flags.is_under_way() {
             return None;
         }
@@ -371,12 +319,12 @@ impl UringDriver {
                 buffer,
                 size,
             } => {
-                self.receive_into(socket, buffer, size);
+                self.sockets.receive_into(socket, buffer, size);
                 return Submitted::Pending;
             }
-            Op::Pause { socket } => self.entry(socket).flags.insert(Flags::PAUSED),
-            Op::Resume { socket } => self.resume(socket),
-            Op::Shutdown { socket } => self.entry(socket).shutdown(),
+            Op::Pause { socket } => self.sockets.pause(socket),
+            Op::Resume { socket } => self.sockets.resume(socket),
+            Op::Shutdown { socket } => self.sockets.entry(socket).shutdown(),
             Op::Close { socket, reset } => return self.close(socket, reset),
         }
         Submitted::Done
@@ -393,11 +341,11 @@ impl Driver for UringDriver {
     }
 
     fn wait(&mut self, timeout: Timeout) -> io::Result<()> {
-        if !self.events.is_empty() || self.again_left > 0 {
+        if !self.events.is_empty() || self.sockets.is_in_turn() {
             // The rest of the turn is still to be reaped.
             return Ok(());
         }
-        let busy = !self.known.is_empty() || !self.again.is_empty() || !self.accepted.is_empty();
+        let busy = self.sockets.is_busy() || !self.accepted.is_empty();
         let wait = match timeout {
             _ if busy => Wait::Not,
             Timeout::Now => Wait::Not,
@@ -410,9 +358,18 @@ impl Driver for UringDriver {
         self.turn = self.turn.wrapping_add(1);
         self.sends = 0;
         self.accepts_left = ACCEPTS_MAX;
-        self.again_left = self.again.len();
         self.ring.enter(wait)?;
         self.ring.take(&mut self.events);
+        // The kernel hands out events in the order in which they came, a few with each call. While a
+        // crowd leaves, those of the others are among the many that it still has.
+        while self.ring.is_crowded() && self.sockets.is_crowded() && self.events.len() < EVENTS_MAX
+        {
+            self.ring.enter(Wait::Not)?;
+            if self.ring.take(&mut self.events) == 0 {
+                break;
+            }
+        }
+        self.sockets.begin_turn(self.ring.is_crowded());
         let ends = |event: &Event| !event.has_more() && event.token.kind() == Kind::Bell;
         if self.events.iter().any(ends) {
             self.arm_bell_again();
@@ -422,13 +379,8 @@ impl Driver for UringDriver {
 
     #[inline]
     fn reap(&mut self) -> Option<Completion<'_>> {
-        Some(match self.step()? {
-            Step::Received(socket, size) => Completion::Received {
-                socket,
-                bytes: &mut self.scratch[..size],
-            },
-            Step::Other(completion) => completion,
-        })
+        let step = self.step()?;
+        Some(self.sockets.lend(step))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
@@ -437,12 +389,7 @@ impl Driver for UringDriver {
     }
 
     fn memory(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry>()
-            + self.scratch.len()
-            + self.ring.memory()
-            + self.events.capacity() * size_of::<Event>()
-            + self.again.capacity() * size_of::<Socket>()
-            + self.known.capacity() * size_of::<Completion<'static>>()
+        self.sockets.memory() + self.ring.memory() + self.events.capacity() * size_of::<Event>()
     }
 
     fn waker(&self) -> Waker {
@@ -471,8 +418,3 @@ impl fmt::Debug for UringDriver {
         f.debug_struct("UringDriver").finish_non_exhaustive()
     }
 }
-
-const _: () = assert!(
-    size_of::<Entry>() == 16,
-    "there is one for each idle connection"
-);

@@ -14,7 +14,7 @@ use tidegate_proto::{Message, Session, Settings};
 use super::{Parts, Shard};
 use crate::compression::{Budget, Compressor};
 use crate::connection::{Open, Stage};
-use crate::mailbox::{Address, Letter, Mailbox, Post, mailbox};
+use crate::mailbox::{Address, Frame, Letter, Mailbox, Post, mailbox};
 use crate::timers::{Entry, Timers};
 use crate::{Answer, Compression, Context, Handler, Limits, Request, Upgrade};
 
@@ -156,6 +156,16 @@ impl Room {
     /// Sends what is queued, to a kernel that takes it for nothing.
     pub fn flush(&mut self) {
         self.shard.flush();
+    }
+
+    /// Puts a frame that is encoded already into the letter to the other shard.
+    pub fn enqueue(&mut self, topic: &str, frame: &[u8]) {
+        self.shard.core.post.publish(topic, Frame::Small(frame));
+    }
+
+    /// Puts that letter into the other shard's mailbox, and rings.
+    pub fn dispatch(&mut self) {
+        assert_eq!(self.shard.core.post.dispatch(), 1, "there is something");
     }
 
     /// Drops the mail of the other shard.

@@ -61,7 +61,7 @@ impl EpollDriver {
         self.accepts_left = usize::MAX;
         while let Some(completion) = self.accept() {
             let refused = matches!(completion, Completion::Refused { .. });
-            self.known.push_back(completion);
+            self.sockets.say(completion);
             if refused {
                 break;
             }

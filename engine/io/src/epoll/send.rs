@@ -12,7 +12,7 @@ impl EpollDriver {
     pub(super) fn send(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
         // One piece that the kernel takes at once, to a peer with nothing under way.
         if let [piece] = pieces
-            && let Some(fd) = self.entries[socket.0 as usize].plain(Flags::empty())
+            && let Some(fd) = self.sockets.entry(socket).plain(Flags::empty())
         {
             let bytes = piece.bytes();
             let outcome = send_bytes(fd, bytes);
@@ -26,7 +26,7 @@ impl EpollDriver {
 
     #[inline(never)]
     fn send_pieces(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         assert!(
             entry.extra.as_ref().is_none_or(|e| e.unsent.is_empty()),
             "a batch is under way"
@@ -63,24 +63,24 @@ impl EpollDriver {
             Ok(sent) => sent,
             Err(Errno::AGAIN) => 0,
             Err(error) => {
-                self.lose(socket, error);
+                self.sockets.lose(socket, error);
                 return Submitted::Pending;
             }
         };
-        let extra = self.entry(socket).extra_mut();
+        let extra = self.sockets.entry(socket).extra_mut();
         extra.unsent.keep(pieces, sent);
         Submitted::Pending
     }
 
     /// There is room again, or the connect has ended.
     pub(super) fn on_writable(&mut self, socket: Socket) -> Option<Completion<'static>> {
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         if entry.flags.has(Flags::GONE) {
             return None;
         }
         if entry.flags.has(Flags::CONNECTING) {
             if let Some(error) = entry.socket_error() {
-                return self.gone(socket, error);
+                return self.sockets.gone(socket, error);
             }
             entry.flags.remove(Flags::CONNECTING);
             return Some(Completion::Connected { socket });
@@ -90,7 +90,7 @@ impl EpollDriver {
         match extra.unsent.send(fd) {
             Ok(true) => {}
             Ok(false) => return None,
-            Err(error) => return self.gone(socket, error),
+            Err(error) => return self.sockets.gone(socket, error),
         }
         if extra.direct.is_none() {
             entry.extra = None;

@@ -86,7 +86,7 @@ impl UringDriver {
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
                 Err(Errno::AGAIN) => break,
                 Err(error) => {
-                    self.known.push_back(Completion::Refused {
+                    self.sockets.say(Completion::Refused {
                         error: error.into(),
                     });
                     break;

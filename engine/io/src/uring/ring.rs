@@ -251,13 +251,21 @@ impl Ring {
         entered.map(drop).or_else(|error| harmless(error).map(drop))
     }
 
-    /// Takes what has completed.
-    pub(super) fn take(&mut self, events: &mut VecDeque<Event>) {
+    /// Whether the kernel has more completions than the last call has brought.
+    pub(super) fn is_crowded(&mut self) -> bool {
+        let submissions = self.ring.submission();
+        submissions.taskrun() || submissions.cq_overflow()
+    }
+
+    /// Takes what has completed. Returns how many there were.
+    pub(super) fn take(&mut self, events: &mut VecDeque<Event>) -> usize {
+        let before = events.len();
         events.extend(self.ring.completion().map(|entry| Event {
             token: Token(entry.user_data()),
             result: entry.result(),
             flags: entry.flags(),
         }));
+        events.len() - before
     }
 
     /// Cancels all that is under way, so that no request holds a socket open any more.

@@ -20,7 +20,7 @@ impl UringDriver {
         let alone = self.sends == 0 && self.events.is_empty();
         self.sends += 1;
         // One piece to a peer with nothing under way.
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         if let [piece] = pieces
             && let Some(fd) = entry.plain(Flags::READABLE)
         {
@@ -42,7 +42,7 @@ impl UringDriver {
 
     #[inline(never)]
     fn send_pieces(&mut self, socket: Socket, pieces: &[Piece<'_>]) -> Submitted {
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         assert!(!entry.has_batch(), "a batch is under way");
         let Some(fd) = entry.fd.as_ref().filter(|_| !entry.flags.has(Flags::GONE)) else {
             // That it is gone has been said, or will be.
@@ -76,11 +76,11 @@ impl UringDriver {
             Ok(sent) => sent,
             Err(Errno::AGAIN) => 0,
             Err(error) => {
-                self.lose(socket, error);
+                self.sockets.lose(socket, error);
                 return Submitted::Pending;
             }
         };
-        let extra = self.entry(socket).extra_mut();
+        let extra = self.sockets.entry(socket).extra_mut();
         extra.unsent.keep(pieces, sent);
         self.arm_writable(socket);
         Submitted::Pending
@@ -98,16 +98,16 @@ impl UringDriver {
 
     /// The kernel has taken what it had room for out of a slot.
     fn on_send(&mut self, socket: Socket, event: &Event) -> Option<Completion<'static>> {
-        self.entry(socket).flags.remove(Flags::SENDING);
+        self.sockets.entry(socket).flags.remove(Flags::SENDING);
         if self.is_closing(socket, event) {
             return self.closed(socket);
         }
         let sent = match event.error() {
             None => event.size(),
             Some(Errno::AGAIN | Errno::INTR) => 0,
-            Some(error) => return self.gone(socket, error),
+            Some(error) => return self.sockets.gone(socket, error),
         };
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         if entry.flags.has(Flags::GONE) {
             return None;
         }
@@ -129,25 +129,25 @@ impl UringDriver {
         event: &Event,
     ) -> Option<Completion<'static>> {
         // It was asked for once.
-        self.entry(socket).flags.remove(Flags::WRITABLE);
+        self.sockets.entry(socket).flags.remove(Flags::WRITABLE);
         if self.is_closing(socket, event) {
             return self.closed(socket);
         }
         if let Some(error) = event.error() {
-            return self.gone(socket, error);
+            return self.sockets.gone(socket, error);
         }
         self.on_writable(socket)
     }
 
     /// There is room again, or the connect has ended.
     fn on_writable(&mut self, socket: Socket) -> Option<Completion<'static>> {
-        let entry = &mut self.entries[socket.0 as usize];
+        let entry = self.sockets.entry(socket);
         if entry.flags.has(Flags::GONE) {
             return None;
         }
         if entry.flags.has(Flags::CONNECTING) {
             if let Some(error) = entry.socket_error() {
-                return self.gone(socket, error);
+                return self.sockets.gone(socket, error);
             }
             entry.flags.remove(Flags::CONNECTING);
             self.arm_readable(socket);
@@ -161,7 +161,7 @@ impl UringDriver {
                 self.arm_writable(socket);
                 return None;
             }
-            Err(error) => return self.gone(socket, error),
+            Err(error) => return self.sockets.gone(socket, error),
         }
         if extra.direct.is_none() {
             entry.extra = None;

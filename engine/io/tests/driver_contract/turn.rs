@@ -295,6 +295,33 @@ pub(crate) fn a_wait_within_a_turn_loses_nothing<R: Rig>(rig: R) {
     stand.finish();
 }
 
+/// The kernel hands out events in the order in which they came, and thousands may leave at once.
+pub(crate) fn who_stays_is_heard_before_a_crowd_that_leaves<R: Rig>(rig: R) {
+    const CROWD: usize = 600;
+    /// Three turns of 256 events, with 8 ends in each, and one that came too early to be crowded.
+    const ENDS_MAX: usize = 40;
+    let mut stand = Stand::new(rig);
+    let mut opened = Vec::new();
+    while opened.len() <= CROWD {
+        // As many as fit into a short queue.
+        opened.extend(stand.open(100));
+    }
+    stand.settle();
+    let (who_stays, remote) = opened.pop().unwrap();
+    for &(_, remote) in &opened {
+        stand.remotes[remote].finish();
+        stand.remotes[remote].poll();
+    }
+    stand.remotes[remote].send(b"here");
+    stand.remotes[remote].poll();
+    let ended = |s: &Stand<R>| s.logs.values().filter(|log| log.ended).count();
+    stand.reap_until("it was heard", |s| s.logs[&who_stays].bytes == b"here");
+    let before = ended(&stand);
+    assert!(before <= ENDS_MAX, "{before} had left before it was heard");
+    stand.until("nobody is forgotten", |s| ended(s) == opened.len());
+    stand.finish();
+}
+
 pub(crate) fn a_driver_that_is_dropped_closes_its_peers<R: Rig>(rig: R) {
     let mut stand = Stand::new(rig);
     let opened = stand.open(3);

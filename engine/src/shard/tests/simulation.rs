@@ -23,6 +23,7 @@ mod caller;
 mod checks;
 mod frames;
 mod hall;
+mod office;
 mod play;
 mod scenario;
 

@@ -9,6 +9,7 @@ use tidegate_proto::{MessageKind, Session, Settings};
 
 use super::frames::{self, Breach, Fragments};
 use super::hall::{Role, path_of};
+use super::office::{DISMISS, DISMISSED};
 use super::scenario::{Kind, Plan, Step};
 use super::*;
 
@@ -227,6 +228,19 @@ impl Caller {
                 frames::close(CloseCode::NORMAL, &mut wire);
                 self.send(&wire);
             }
+            Step::Dismiss => {
+                self.done = true;
+                self.code_due = Some(DISMISSED);
+                self.allow(EndReason::ClosedByApplication);
+                self.write(&Fragments {
+                    opcode: frames::TEXT,
+                    deflated: false,
+                    count: 1,
+                    ping: None,
+                    unfinished: false,
+                    bytes: DISMISS.as_bytes(),
+                });
+            }
             Step::Finish => {
                 self.done = true;
                 self.allow(EndReason::Ended);
@@ -271,13 +285,13 @@ impl Caller {
             self.pinged
         });
         match self.role() {
-            Some(Role::Echo) => self.owed.push_back((self.said, size, kind)),
+            Some(Role::Echo | Role::Clerk) => self.owed.push_back((self.said, size, kind)),
             Some(Role::Feed(_)) => {
                 self.done = true;
                 self.code_due = Some(CloseCode::POLICY);
                 self.allow(EndReason::ClosedByApplication);
             }
-            Some(Role::Room(_)) | None => {}
+            Some(Role::Room(_) | Role::Agent(_)) | None => {}
         }
         self.write(&Fragments {
             opcode,

@@ -49,7 +49,11 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
         ("sessions", counted.sessions, hall.opens - ended),
         ("opens", counted.opens, hall.opens),
         ("messages_in", counted.messages_in, hall.messages),
-        ("publications", counted.publications, hall.published),
+        (
+            "publications",
+            counted.publications + core.requests.publication_count() as u64,
+            hall.published.get(),
+        ),
         ("mail_refused", counted.mail_refused, hall.busy),
         ("topics", counted.topics, core.topics.len() as u64),
     ];
@@ -149,6 +153,13 @@ pub(super) fn when_quiet(play: &Play) -> Result<(), String> {
             "{lost} notes of shard {from} to shard {to} are missing"
         );
     }
+    hold!(
+        ledger.errands == 0,
+        "tasks have not done {} errands",
+        ledger.errands
+    );
+    let (tasks, employed) = (ledger.tasks, employers(play, &ledger));
+    hold!(tasks == employed, "{tasks} tasks for {employed} guests");
     for shard in play.shards() {
         for (slot, connection) in &shard.core.connections {
             let deadline = connection.deadline;
@@ -158,6 +169,16 @@ pub(super) fn when_quiet(play: &Play) -> Result<(), String> {
         hold!(!waiting, "mail waits for ever");
     }
     Ok(())
+}
+
+/// How many guests must have a task.
+fn employers(play: &Play, ledger: &Ledger) -> usize {
+    let hiring = play.callers.iter().filter(|caller| {
+        let record = &ledger.records[caller.index];
+        let hires = caller.role().is_some_and(Role::hires);
+        hires && record.opened && record.ended.is_none()
+    });
+    hiring.count()
 }
 
 fn caller_is_served(play: &Play, caller: &Caller, ledger: &Ledger) -> Result<(), String> {
@@ -195,8 +216,11 @@ fn caller_is_served(play: &Play, caller: &Caller, ledger: &Ledger) -> Result<(),
             if lossy(reason) || late {
                 return Ok(());
             }
+            // A task finds that it is too late, unless it was the one that closed.
+            let late =
+                caller.role() == Some(Role::Clerk) && reason != EndReason::ClosedByApplication;
             hold!(
-                caller.owed.is_empty(),
+                caller.owed.is_empty() || late,
                 "ended ({reason:?}), {:?} owed",
                 caller.owed
             );
@@ -276,6 +300,7 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
     let budget = play.budget.bytes_used();
     hold!(budget == 0, "{budget} bytes of the budget are left");
     let ledger = play.ledger.borrow();
+    hold!(ledger.tasks == 0, "{} tasks are left", ledger.tasks);
     for caller in &play.callers {
         let record = &ledger.records[caller.index];
         hold!(

@@ -1,9 +1,10 @@
 //! The application of the simulated servers, and the truth about what it was asked and said.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
+use super::office::{Desk, Employed, Errand, Worker};
 use super::*;
 use crate::ConnectionId;
 
@@ -22,24 +23,35 @@ pub(super) enum Role {
     Room(usize),
     /// Listens to these topics, one bit each, and may not speak.
     Feed(u8),
+    /// Hears itself, by a task.
+    Clerk,
+    /// As a room, but a task speaks.
+    Agent(usize),
 }
 
 impl Role {
     /// Does it listen to this topic?
     pub(super) fn hears(self, topic: usize) -> bool {
         match self {
-            Self::Echo => false,
-            Self::Room(own) => own == topic,
+            Self::Echo | Self::Clerk => false,
+            Self::Room(own) | Self::Agent(own) => own == topic,
             Self::Feed(mask) => mask & (1 << topic) != 0,
         }
+    }
+
+    /// Does a task do its work?
+    pub(super) fn hires(self) -> bool {
+        matches!(self, Self::Clerk | Self::Agent(_))
     }
 }
 
 /// What the handler keeps for one connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Guest {
     pub(super) caller: usize,
     pub(super) role: Role,
+    /// What lies before its task, if it has one.
+    desk: Option<Rc<Desk>>,
 }
 
 /// What has been accepted from one publisher.
@@ -71,8 +83,29 @@ pub(super) struct Ledger {
     ids: HashSet<ConnectionId>,
     /// Notes, from shard to shard: how many were told, and how many arrived.
     pub(super) notes: BTreeMap<(usize, usize), (u32, u32)>,
+    /// What tasks have been asked to do, and have not done.
+    pub(super) errands: usize,
+    /// How many tasks there are.
+    pub(super) tasks: usize,
     /// What no handler may ever see.
     pub(super) faults: Vec<String>,
+}
+
+impl Ledger {
+    /// A publication has been accepted.
+    pub(super) fn accept(&mut self, caller: usize, topic: usize, bytes: &[u8]) {
+        let place = self.topics[topic];
+        self.topics[topic] += 1;
+        let (speaker, number) = frames::label(bytes);
+        if speaker != caller {
+            let fault = format!("{caller} spoke with the voice of {speaker}");
+            self.faults.push(fault);
+        }
+        let accepted = &mut self.records[caller].accepted;
+        accepted.topic = topic;
+        accepted.numbers.push(number);
+        accepted.places.push(place);
+    }
 }
 
 /// The handler of one shard.
@@ -83,7 +116,8 @@ pub(super) struct Hall {
     pub(super) closes: [u64; EndReason::ALL.len()],
     pub(super) messages: u64,
     pub(super) echoes: u64,
-    pub(super) published: u64,
+    /// By handlers and by tasks.
+    pub(super) published: Rc<Cell<u64>>,
     pub(super) busy: u64,
 }
 
@@ -95,7 +129,7 @@ impl Hall {
             closes: [0; EndReason::ALL.len()],
             messages: 0,
             echoes: 0,
-            published: 0,
+            published: Rc::default(),
             busy: 0,
         }
     }
@@ -108,14 +142,34 @@ impl Hall {
         let (from, to) = (shard.index(), (shard.index() + 1) % shard.count());
         let mut ledger = self.ledger.borrow_mut();
         let (told, _) = ledger.notes.entry((from, to)).or_default();
-        let shard_bits = u32::try_from(from).expect("a few") << NOTE_BITS;
-        shard.tell(to, shard_bits | *told);
+        shard.tell(to, note(from, *told));
         *told += 1;
+    }
+
+    /// Begins the task of a guest who has one.
+    fn hire(&self, context: &mut Context<'_, Self>, guest: &Guest) {
+        let Some(desk) = guest.desk.clone() else {
+            return;
+        };
+        let worker = Worker {
+            guest: guest.clone(),
+            id: context.id(),
+            handle: context.shard().handle(),
+            desk,
+            published: Rc::clone(&self.published),
+            employed: Employed::new(&self.ledger),
+        };
+        context.spawn(worker.work()).expect("there is room for all");
     }
 }
 
+/// A note, which says who told it and how many that one had told before.
+pub(super) fn note(from: usize, number: u32) -> u32 {
+    u32::try_from(from).expect("a few") << NOTE_BITS | number
+}
+
 /// The name of a topic.
-fn name(topic: usize) -> String {
+pub(super) fn name(topic: usize) -> String {
     format!("topic {topic}")
 }
 
@@ -125,6 +179,8 @@ pub(super) fn path_of(role: Role, caller: usize) -> String {
         Role::Echo => format!("/echo/0/{caller}"),
         Role::Room(topic) => format!("/room/{topic}/{caller}"),
         Role::Feed(mask) => format!("/feed/{mask}/{caller}"),
+        Role::Clerk => format!("/clerk/0/{caller}"),
+        Role::Agent(topic) => format!("/agent/{topic}/{caller}"),
     }
 }
 
@@ -136,9 +192,12 @@ fn guest_of(path: &str) -> Option<Guest> {
         "echo" => Role::Echo,
         "room" => Role::Room(usize::from(number)),
         "feed" => Role::Feed(number),
+        "clerk" => Role::Clerk,
+        "agent" => Role::Agent(usize::from(number)),
         _ => return None,
     };
-    Some(Guest { caller, role })
+    let desk = role.hires().then(Rc::default);
+    Some(Guest { caller, role, desk })
 }
 
 impl Handler for Hall {
@@ -159,7 +218,7 @@ impl Handler for Hall {
 
     fn on_open(&mut self, context: &mut Context<'_, Self>) {
         self.opens += 1;
-        let guest = *context.state();
+        let guest = context.state().clone();
         for topic in (0..TOPICS).filter(|&topic| guest.role.hears(topic)) {
             context.subscribe(&name(topic));
         }
@@ -174,12 +233,19 @@ impl Handler for Hall {
         assert!(!record.opened, "a caller calls once");
         record.opened = true;
         record.since = since;
+        drop(ledger);
+        self.hire(context, &guest);
     }
 
     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
         self.messages += 1;
-        let guest = *context.state();
+        let guest = context.state().clone();
         self.tell_next(context);
+        if let Some(desk) = &guest.desk {
+            self.ledger.borrow_mut().errands += 1;
+            desk.put(Errand::of(message));
+            return;
+        }
         match guest.role {
             Role::Echo => {
                 self.echoes += 1;
@@ -191,20 +257,11 @@ impl Handler for Hall {
                     self.busy += 1;
                     return;
                 }
-                self.published += 1;
+                self.published.update(|count| count + 1);
                 let mut ledger = self.ledger.borrow_mut();
-                let place = ledger.topics[topic];
-                ledger.topics[topic] += 1;
-                let (speaker, number) = frames::label(message.as_bytes());
-                if speaker != guest.caller {
-                    let fault = format!("{} spoke with the voice of {speaker}", guest.caller);
-                    ledger.faults.push(fault);
-                }
-                let accepted = &mut ledger.records[guest.caller].accepted;
-                accepted.topic = topic;
-                accepted.numbers.push(number);
-                accepted.places.push(place);
+                ledger.accept(guest.caller, topic, message.as_bytes());
             }
+            Role::Clerk | Role::Agent(_) => unreachable!("they have a desk"),
             Role::Feed(_) => context.close(CloseCode::POLICY, "listen only"),
         }
     }
@@ -224,6 +281,9 @@ impl Handler for Hall {
     fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {
         self.closes[end.reason as usize] += 1;
         let caller = context.state().caller;
+        if let Some(desk) = &context.state().desk {
+            desk.close();
+        }
         let mut ledger = self.ledger.borrow_mut();
         let before = ledger.records[caller].ended.replace(end.reason);
         if before.is_some() {

@@ -345,6 +345,9 @@ impl Play {
             return Err(fault.clone());
         }
         if goes_on {
+            if lane.shard.core.tasks.any_woken() {
+                run_here(lane.shard.run_tasks());
+            }
             lane.timeout = lane.shard.fall_asleep();
             return Ok(());
         }
@@ -369,6 +372,7 @@ impl Play {
         let at_rest = |lane: &Lane| {
             let core = &lane.shard.core;
             core.timers.next_due().is_none()
+                && core.tasks.next_due().is_none()
                 && !core.post.has_backlog()
                 && lane.shard.listen_at.is_none()
                 && lane.shard.drain.is_none()

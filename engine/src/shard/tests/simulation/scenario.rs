@@ -73,6 +73,8 @@ pub(super) enum Step {
     StartReading,
     Breach(Breach),
     Close,
+    /// Has its task close the connection, after what it said before.
+    Dismiss,
     /// The end of the stream, without a close frame.
     Finish,
     Reset,
@@ -88,6 +90,9 @@ const STRANGERS: [&[u8]; 6] = [
     b"GET /echo/0/0 HTTP/1.1\r\nHost: sim\r\n\r\n",
     b"HEAD /status HTTP/1.1\r\nHost: sim\r\n\r\n",
 ];
+
+/// One for each guest of the largest crowd.
+const TASKS_MAX: usize = 4_000;
 
 const PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -181,6 +186,8 @@ fn generous(chance: &mut Chance) -> Limits {
         linger_timeout: PATIENCE,
         mailbox_letters_max: [1, 2, 16, 1024][chance.below(4)],
         mail_bytes_max: [2_000, 100_000, 4 << 20][chance.below(3)],
+        task_bytes_max: [100, 20_000, 1 << 20][chance.below(3)],
+        tasks_max: TASKS_MAX,
         ..Limits::default()
     }
 }
@@ -199,6 +206,8 @@ fn tight(chance: &mut Chance) -> Limits {
         linger_timeout: Duration::from_millis(200) + millis(chance, 5_000),
         mailbox_letters_max: [1, 4, 1024][chance.below(3)],
         mail_bytes_max: [0, 10_000, 1 << 20][chance.below(3)],
+        task_bytes_max: [100, 20_000, 1 << 20][chance.below(3)],
+        tasks_max: TASKS_MAX,
         ..Limits::default()
     }
 }
@@ -221,6 +230,8 @@ struct Crowd {
     /// One topic is busier than four.
     topics: usize,
     offering: f64,
+    /// How many have a task do their work.
+    hiring: f64,
 }
 
 impl Crowd {
@@ -232,7 +243,7 @@ impl Crowd {
         };
         let many = size > 40;
         let large = if many { 500 } else { limits.message_size_max };
-        if !many && chance.roll(0.1) {
+        if !many && chance.roll(0.2) {
             return Self::flood(chance, limits);
         }
         Self {
@@ -252,6 +263,7 @@ impl Crowd {
             feeds: if many { 0.5 } else { 0.2 },
             topics: [1, TOPICS][chance.below(2)],
             offering: [0.0, 0.3, 1.0][chance.below(3)] * if many { 0.1 } else { 1.0 },
+            hiring: [0.0, 0.3, 0.3, 1.0][chance.below(4)],
         }
     }
 
@@ -270,6 +282,7 @@ impl Crowd {
             feeds: 1.0,
             topics: 1,
             offering: 0.1,
+            hiring: [0.0, 0.2][chance.below(2)],
         }
     }
 
@@ -289,6 +302,11 @@ impl Crowd {
             Role::Feed(if self.topics == 1 { 1 } else { any })
         } else {
             Role::Echo
+        };
+        let role = match role {
+            Role::Room(topic) if chance.roll(self.hiring) => Role::Agent(topic),
+            Role::Echo if chance.roll(self.hiring) => Role::Clerk,
+            other => other,
         };
         let offer = chance.roll(self.offering).then(|| DeflatePolicy {
             takeover: chance.roll(0.5),
@@ -334,14 +352,19 @@ impl Crowd {
             };
             steps.push((millis(chance, self.pause), last));
         } else if chance.roll(0.4) {
-            steps.push((millis(chance, self.pause), Step::Close));
+            let close = if role.hires() && chance.roll(0.7) {
+                Step::Dismiss
+            } else {
+                Step::Close
+            };
+            steps.push((millis(chance, self.pause), close));
         }
     }
 
     fn saying(&self, role: Role, chance: &mut Chance) -> Step {
         let least = match role {
-            Role::Echo => 0,
-            Role::Room(_) | Role::Feed(_) => frames::LABEL_SIZE,
+            Role::Echo | Role::Clerk => 0,
+            Role::Room(_) | Role::Feed(_) | Role::Agent(_) => frames::LABEL_SIZE,
         };
         let max = match chance.below(8) {
             0 => self.size_max,
