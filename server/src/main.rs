@@ -2,9 +2,12 @@
 
 mod admin;
 mod census;
+mod check;
 mod choices;
+mod config;
 mod doctor;
 mod endpoints;
+mod live;
 mod memory;
 mod metrics;
 mod names;
@@ -12,9 +15,11 @@ mod options;
 mod origin;
 mod phase;
 mod process;
+mod reload;
+mod routes;
+mod settings;
 mod signals;
 mod startup;
-mod timeouts;
 mod units;
 
 use std::io::Write;
@@ -34,15 +39,21 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             // If nobody hears it, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "tidegate: {}", failure.line);
+            for line in failure.line.lines() {
+                let _ = writeln!(std::io::stderr(), "tidegate: {line}");
+            }
             ExitCode::from(failure.code)
         }
     }
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    match options::read(std::env::args_os())? {
-        Command::Serve(settings) => startup::serve(&settings).map(|()| ExitCode::SUCCESS),
+    match options::read(std::env::args_os(), std::env::vars_os().collect())? {
+        Command::Serve(inputs) => startup::serve(inputs).map(|()| ExitCode::SUCCESS),
+        Command::Check(settings) => {
+            print(&check::check(&settings)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Doctor(settings) => {
             let diagnosis = doctor::examine(&settings)?;
             print(&diagnosis.text);

@@ -12,15 +12,21 @@ use tidegate_engine::{
 };
 
 use crate::admin::{self, Admin};
+use crate::config::Inputs;
+use crate::config::values::Values;
 use crate::endpoints::Endpoints;
-use crate::options::{ServeSettings, version};
+use crate::live::{Live, View};
+use crate::options::version;
 use crate::phase::{Phase, PhaseCell};
+use crate::reload::Reloader;
+use crate::settings::ServeSettings;
 use crate::signals;
 
 /// Exit codes, as `sysexits.h` and shells know them.
 const FAILED: u8 = 1;
 const WRONG_USAGE: u8 = 2;
 const NO_PERMISSION: u8 = 77;
+const BAD_CONFIGURATION: u8 = 78;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
@@ -34,7 +40,7 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 /// Why the program ends with an error.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What is wrong and what to do about it, in one line.
+    /// What is wrong and what to do about it, in one line, or one for each of several faults.
     pub(crate) line: String,
     /// The exit code.
     pub(crate) code: u8,
@@ -49,8 +55,25 @@ impl Failure {
         }
     }
 
-    fn failed(line: String) -> Self {
+    /// What was to be done cannot be done.
+    pub(crate) fn failed(line: String) -> Self {
         Self { line, code: FAILED }
+    }
+
+    /// The file or the environment is wrong.
+    pub(crate) fn configuration(line: String) -> Self {
+        Self {
+            line,
+            code: BAD_CONFIGURATION,
+        }
+    }
+
+    /// The system does not let this user do that.
+    pub(crate) fn forbidden(line: String) -> Self {
+        Self {
+            line,
+            code: NO_PERMISSION,
+        }
     }
 
     /// `--io uring` was asked for, and the kernel does not give it to this process.
@@ -71,7 +94,7 @@ impl Failure {
         ))
     }
 
-    /// An address cannot be listened on. `option` is the one that names it.
+    /// An address cannot be listened on. `option` is what says so.
     fn listen(address: SocketAddr, option: &str, error: &io::Error) -> Self {
         let (advice, code) = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -107,7 +130,11 @@ impl Failure {
 ///
 /// # Errors
 /// A [`Failure`], at the start or later.
-pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
+pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
+    let configuration = inputs.load(None)?;
+    let values = configuration.values.clone();
+    let settings = &ServeSettings::of(&configuration);
+    let live = Arc::new(Live::new(configuration));
     let shards = settings.shards.unwrap_or_else(core_count);
     let files_max = files::raise_limit().map_err(|error| {
         Failure::failed(format!("cannot raise the limit of open files: {error}"))
@@ -121,16 +148,23 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     files.check()?;
 
     let phase = Arc::new(PhaseCell::default());
-    let admin_listener = bind_admin(settings.admin)?;
+    let admin_listener = bind_admin(settings.admin, &values)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-    let engine = start_engine(settings, shards, files.connections_expected())?;
-    signals::watch(engine.handle(), Arc::clone(&phase), settings.drain_timeout)
+    let engine = start_engine(
+        settings,
+        &values,
+        &live,
+        shards,
+        files.connections_expected(),
+    )?;
+    let reloader = Arc::new(Reloader::new(inputs, Arc::clone(&live)));
+    signals::watch(engine.handle(), Arc::clone(&phase), Arc::clone(&reloader))
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
     let admin = Admin {
         handle: engine.handle(),
         shards: engine.shards().to_vec(),
         phase: Arc::clone(&phase),
-        message_size_max: settings.message_size_max,
+        reloader,
         files_max: files.total(),
     };
     admin::start(admin_listener, admin)
@@ -138,6 +172,9 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
 
     let address = engine.address();
     say(&version());
+    if let Some(file) = &live.configuration().file {
+        say(&format!("configuration {}", file.display()));
+    }
     say(&format!(
         "listening on http://{address} (ws://{address}/ws/lobby)"
     ));
@@ -165,12 +202,19 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// Writes a line to stderr: something is not as it was wanted.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "tidegate: {line}");
+}
+
 fn core_count() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
 fn start_engine(
     settings: &ServeSettings,
+    values: &Values,
+    live: &Arc<Live>,
     shards: usize,
     connections_expected: usize,
 ) -> Result<Engine, Failure> {
@@ -199,22 +243,29 @@ fn start_engine(
         compression: settings.compression,
         limits,
     };
-    let origins = Arc::new(settings.origins.clone());
-    let make = move |_shard| Endpoints::new(Arc::clone(&origins));
+    let live = Arc::clone(live);
+    let make = move |_shard| Endpoints::new(View::of(Arc::clone(&live)));
     Engine::start(engine_settings, make).map_err(|error| match error {
-        StartError::Listen { address, source } => Failure::listen(address, "--listen", &source),
+        StartError::Listen { address, source } => {
+            Failure::listen(address, &way_to_change(values, "server.listen"), &source)
+        }
         StartError::Uring { source } => Failure::uring(&source),
         StartError::Glommio { source } => Failure::glommio(&source),
         StartError::Start { .. } => Failure::failed(error.to_string()),
     })
 }
 
-fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address);
-    let listener = listener.map_err(|error| Failure::listen(address, "--admin", &error))?;
-    let nonblocking = listener.set_nonblocking(true);
-    nonblocking.map_err(|error| Failure::listen(address, "--admin", &error))?;
+fn bind_admin(address: SocketAddr, values: &Values) -> Result<TcpListener, Failure> {
+    let failure = |error| Failure::listen(address, &way_to_change(values, "admin.listen"), &error);
+    let listener = TcpListener::bind(address).map_err(failure)?;
+    listener.set_nonblocking(true).map_err(failure)?;
     Ok(listener)
+}
+
+/// Where an operator would write another value: a flag, a variable, a line of a file.
+fn way_to_change(values: &Values, name: &str) -> String {
+    let (key, setting) = values.get(name);
+    setting.source.way_to_change(key)
 }
 
 /// How many descriptors each table must have room for, or the server does not start.
