@@ -12,7 +12,7 @@ use crate::config::listing::{Change, Listing, show_changes};
 use crate::config::schema::VARIABLE_PREFIX;
 use crate::config::source::Faults;
 use crate::config::{Configuration, Inputs, running};
-use crate::startup::Failure;
+use crate::failure::Failure;
 
 /// What to look at, and what to say of it.
 #[derive(Debug)]

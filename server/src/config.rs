@@ -26,7 +26,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pattern::Pattern;
-use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, ENDPOINTS_MAX, KEYS, VARIABLE_PREFIX};
+use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
@@ -82,7 +82,7 @@ impl Inputs {
                 Err(faults) => return Err(faults),
             },
         };
-        let mut values = Values::defaults(&KEYS, &Source::Default);
+        let mut values = Values::defaults(KEYS, &Source::Default);
         for layer in [
             content.values,
             self.read_environment(&mut faults),
@@ -187,7 +187,7 @@ fn read(path: &Path) -> Result<String, Faults> {
 
 fn default_endpoints() -> Vec<Values> {
     let endpoint = |(path, kind): (&str, &str)| {
-        let mut values = Values::defaults(&ENDPOINT_KEYS, &Source::Default);
+        let mut values = Values::defaults(ENDPOINT_KEYS, &Source::Default);
         for (name, text) in [("path", path), ("kind", kind)] {
             let index = ENDPOINT_KEYS.iter().position(|key| key.name == name);
             let index = index.expect("an endpoint has a path and a kind");
@@ -225,13 +225,6 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             source.cloned().unwrap_or(Source::Default),
             &text,
         ));
-    }
-    if endpoints.len() > ENDPOINTS_MAX {
-        let text = format!(
-            "there are {} endpoints, over {ENDPOINTS_MAX}",
-            endpoints.len()
-        );
-        faults.push(Fault::new(endpoints[ENDPOINTS_MAX].place.clone(), &text));
     }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {
@@ -271,4 +264,67 @@ fn outbox_size(values: &Values, endpoints: &[Values]) -> usize {
     values
         .size("limits.outbox-max")
         .unwrap_or(largest + OUTBOX_ROOM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file::{FAULTS_MAX, FILE_SIZE_MAX};
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let faults = file::parse("t.toml", text).unwrap_err();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_of_nothing_but_faults_is_read_soon() {
+        for line in [
+            "a\n",
+            "a = 1\n",
+            "[[endpoint]]\n",
+            "[[endpoint]]\na = 1\n",
+            "[server]\n",
+        ] {
+            let count =
+                faults(&line.repeat(usize::try_from(FILE_SIZE_MAX).unwrap() / line.len())).len();
+            assert!((1..=FAULTS_MAX).contains(&count), "{line:?}: {count}");
+        }
+        let inline = format!("endpoint = [{}]", "{},".repeat(300_000));
+        let found = faults(&inline);
+        assert!(
+            found[0].contains("there are 300000 endpoints, over 1000"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_in_lines_that_can_be_shown() {
+        let whole = written::file();
+        let pieces = [
+            "\"", "[", "]]", "=", "\n", "\0", "é", "\u{1b}", "\r", "'", "\\u", "-", "9", ".",
+        ];
+        for seed in 0..2_000_u64 {
+            // One step of a linear congruence for each choice.
+            let mut state = seed;
+            let mut choose = |below: usize| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from(state >> 33).unwrap() % below
+            };
+            let mut text = whole.clone();
+            for _ in 0..=choose(4) {
+                let at = choose(text.len());
+                if text.is_char_boundary(at) {
+                    text.insert_str(at, pieces[choose(pieces.len())]);
+                }
+            }
+            if let Err(faults) = file::parse("t.toml", &text) {
+                let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                assert!(!lines.is_empty(), "seed {seed}");
+                let odd = lines.iter().any(|line| line.contains(char::is_control));
+                assert!(!odd, "seed {seed}: {lines:?}");
+            }
+        }
+    }
 }

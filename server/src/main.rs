@@ -7,6 +7,7 @@ mod choices;
 mod config;
 mod doctor;
 mod endpoints;
+mod failure;
 mod live;
 mod memory;
 mod metrics;
@@ -27,8 +28,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
+use crate::failure::Failure;
 use crate::options::Command;
-use crate::startup::Failure;
 
 /// The system's allocator keeps what very many short-lived connections leave behind.
 #[global_allocator]

@@ -13,7 +13,7 @@ use crate::config::schema::SHARDS_CEILING;
 use crate::config::values::Setting;
 use crate::config::written;
 use crate::doctor::DoctorSettings;
-use crate::startup::Failure;
+use crate::failure::Failure;
 
 mod doctor;
 mod flags;

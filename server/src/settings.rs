@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn every_word_of_the_schema_means_something() {
         let mut held = 0;
-        for key in &KEYS {
+        for key in KEYS {
             let Kind::Choice { words, .. } = key.kind else {
                 continue;
             };

@@ -1,5 +1,4 @@
-//! From settings to a running server, and from whatever goes wrong to one line of advice and
-//! an exit code.
+//! From a configuration to a running server.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -12,21 +11,16 @@ use tidegate_engine::{
 };
 
 use crate::admin::{self, Admin};
-use crate::config::Inputs;
 use crate::config::values::Values;
+use crate::config::{Configuration, Inputs};
 use crate::endpoints::Endpoints;
+use crate::failure::Failure;
 use crate::live::{Live, View};
 use crate::options::version;
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::settings::ServeSettings;
 use crate::signals;
-
-/// Exit codes, as `sysexits.h` and shells know them.
-const FAILED: u8 = 1;
-const WRONG_USAGE: u8 = 2;
-const NO_PERMISSION: u8 = 77;
-const BAD_CONFIGURATION: u8 = 78;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
@@ -36,95 +30,6 @@ const DESCRIPTORS_OF_GLOMMIO: u64 = 5;
 
 /// Standard streams, signals, the admin port with some clients, and a few to spare.
 const DESCRIPTORS_BESIDE: u64 = 64;
-
-/// Why the program ends with an error.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// What is wrong and what to do about it, in one line, or one for each of several faults.
-    pub(crate) line: String,
-    /// The exit code.
-    pub(crate) code: u8,
-}
-
-impl Failure {
-    /// The command line is wrong.
-    pub(crate) fn usage(line: String) -> Self {
-        Self {
-            line,
-            code: WRONG_USAGE,
-        }
-    }
-
-    /// What was to be done cannot be done.
-    pub(crate) fn failed(line: String) -> Self {
-        Self { line, code: FAILED }
-    }
-
-    /// The file or the environment is wrong.
-    pub(crate) fn configuration(line: String) -> Self {
-        Self {
-            line,
-            code: BAD_CONFIGURATION,
-        }
-    }
-
-    /// The system does not let this user do that.
-    pub(crate) fn forbidden(line: String) -> Self {
-        Self {
-            line,
-            code: NO_PERMISSION,
-        }
-    }
-
-    /// `--io uring` was asked for, and the kernel does not give it to this process.
-    fn uring(error: &io::Error) -> Self {
-        Self::failed(format!(
-            "cannot use io_uring ({error}): it takes Linux 5.19, and neither \
-             kernel.io_uring_disabled nor a container's seccomp filter may forbid it, and 256KiB \
-             of locked memory (`ulimit -l`) for each shard; `--io epoll` works everywhere"
-        ))
-    }
-
-    /// `--host glommio` was asked for, and this process cannot have it.
-    fn glommio(error: &io::Error) -> Self {
-        Self::failed(format!(
-            "cannot use glommio: {error}; it takes Linux 5.8, io_uring, which neither \
-             kernel.io_uring_disabled nor a container's seccomp filter may forbid, and 512KiB of \
-             locked memory; `--host thread` works everywhere"
-        ))
-    }
-
-    /// An address cannot be listened on. `option` is what says so.
-    fn listen(address: SocketAddr, option: &str, error: &io::Error) -> Self {
-        let (advice, code) = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                let advice = format!(
-                    "another process listens there; stop it, or choose another port with {option}"
-                );
-                (advice, FAILED)
-            }
-            io::ErrorKind::PermissionDenied => {
-                let advice = format!(
-                    "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or choose another \
-                     port with {option}"
-                );
-                (advice, NO_PERMISSION)
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                let advice = format!(
-                    "no interface of this host has that address; choose one that `ip address` \
-                     shows with {option}"
-                );
-                (advice, FAILED)
-            }
-            _ => (error.to_string(), FAILED),
-        };
-        Self {
-            line: format!("cannot listen on {address}: {advice}"),
-            code,
-        }
-    }
-}
 
 /// Runs the server until it is told to end.
 ///
@@ -176,7 +81,8 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         say(&format!("configuration {}", file.display()));
     }
     say(&format!(
-        "listening on http://{address} (ws://{address}/ws/lobby)"
+        "listening on http://{address} (ws://{address}{})",
+        example_path(&live.configuration())
     ));
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
@@ -205,6 +111,20 @@ pub(crate) fn say(line: &str) {
 /// Writes a line to stderr: something is not as it was wanted.
 pub(crate) fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "tidegate: {line}");
+}
+
+/// Where a client could try: at an endpoint that is there.
+fn example_path(configuration: &Configuration) -> String {
+    let paths = configuration
+        .endpoints
+        .iter()
+        .filter_map(|one| one.path("path"));
+    let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
+    // The page's own room goes first.
+    paths.sort_by_key(|path| path != "/ws/{topic}");
+    paths
+        .first()
+        .map_or("/".to_owned(), |path| path.replace("{topic}", "lobby"))
 }
 
 fn core_count() -> usize {
@@ -313,10 +233,7 @@ impl Files {
             "{limit} open files are too few: {shards} shards need {needed}, and each connection \
              one more; raise the hard limit (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
         );
-        Err(Failure {
-            line,
-            code: NO_PERMISSION,
-        })
+        Err(Failure::forbidden(line))
     }
 
     /// What one shard makes room for: its share of the descriptors and a quarter more, since
@@ -464,27 +381,5 @@ mod tests {
         assert!(glommio(83).check().is_err());
         assert_eq!(files(71, 2, Descriptors::PerShard).check(), Ok(()));
         assert!(files(70, 2, Descriptors::PerShard).check().is_err());
-    }
-
-    #[test]
-    fn a_refused_io_uring_is_one_line_with_a_way_out() {
-        let failure = Failure::uring(&io::Error::from(io::ErrorKind::PermissionDenied));
-        assert_eq!(failure.code, 1);
-        assert_eq!(failure.line.lines().count(), 1);
-        for part in ["permission denied", "5.19", "ulimit -l", "--io epoll"] {
-            assert!(failure.line.contains(part), "{}", failure.line);
-        }
-    }
-
-    #[test]
-    fn each_fault_of_an_address_has_its_advice_and_code() {
-        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        let listen = |kind| Failure::listen(address, "--listen", &io::Error::from(kind));
-        let taken = listen(io::ErrorKind::AddrInUse);
-        assert_eq!(taken.code, 1);
-        assert!(taken.line.contains("127.0.0.1:80") && taken.line.contains("--listen"));
-        assert_eq!(listen(io::ErrorKind::PermissionDenied).code, 77);
-        assert_eq!(listen(io::ErrorKind::AddrNotAvailable).code, 1);
-        assert_eq!(listen(io::ErrorKind::OutOfMemory).line.lines().count(), 1);
     }
 }

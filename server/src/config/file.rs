@@ -9,14 +9,17 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::schema::{Default, ENDPOINT_KEYS, KEYS, Key, SECTIONS};
+use crate::config::schema::{Default, ENDPOINT_KEYS, ENDPOINTS_MAX, KEYS, Key, SECTIONS};
 use crate::config::source::{Fault, Place, Source, excerpt};
 use crate::config::unknown;
 use crate::config::value::{Kind, Value};
 use crate::config::values::{Setting, Values};
 
 /// A larger file is none that somebody has written.
-const FILE_SIZE_MAX: u64 = 1 << 20;
+pub(super) const FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// Whoever sees so many looks at the first ones.
+pub(super) const FAULTS_MAX: usize = 100;
 
 /// What a file says.
 #[derive(Debug)]
@@ -94,6 +97,9 @@ impl Reader<'_> {
     fn syntax(&self, errors: &[toml::de::Error]) -> Vec<Fault> {
         let mut faults: Vec<Fault> = Vec::new();
         for error in errors {
+            if faults.len() == FAULTS_MAX {
+                break;
+            }
             let span = error.span().unwrap_or(0..0);
             let source = self.source(&span);
             if faults
@@ -167,6 +173,11 @@ impl Reader<'_> {
             );
             return Vec::new();
         };
+        if tables.len() > ENDPOINTS_MAX {
+            let text = format!("there are {} endpoints, over {ENDPOINTS_MAX}", tables.len());
+            self.fault(name, &text);
+            return Vec::new();
+        }
         tables
             .into_iter()
             .map(|(span, table)| self.endpoint(&span, table))
@@ -174,7 +185,7 @@ impl Reader<'_> {
     }
 
     fn endpoint(&mut self, span: &Range<usize>, table: &DeTable<'_>) -> Values {
-        let mut values = Values::defaults(&ENDPOINT_KEYS, &self.source(span));
+        let mut values = Values::defaults(ENDPOINT_KEYS, &self.source(span));
         for entry in table {
             let name = entry.0.get_ref();
             match ENDPOINT_KEYS.iter().position(|key| key.name == name) {
@@ -186,7 +197,7 @@ impl Reader<'_> {
                 None => self.fault(&entry.0.span(), &unknown::endpoint_key(name)),
             }
         }
-        for key in &ENDPOINT_KEYS {
+        for key in ENDPOINT_KEYS {
             if matches!(key.default, Default::Required)
                 && !table.iter().any(|(name, _)| name.get_ref() == key.name)
             {
@@ -265,6 +276,9 @@ impl Reader<'_> {
     }
 
     fn fault(&mut self, span: &Range<usize>, text: &str) {
+        if self.faults.len() == FAULTS_MAX {
+            return;
+        }
         let source = self.source(span);
         self.faults.push(Fault::new(source, text));
     }

@@ -148,7 +148,7 @@ pub(crate) const SECTIONS: [(&str, &str); 5] = [
 pub(crate) const ENDPOINT_ABOUT: &str = "What clients find on the public port";
 
 /// All keys but those of endpoints, by section, in the order in which they are shown.
-pub(crate) static KEYS: [Key; 18] = [
+pub(crate) static KEYS: &[Key] = &[
     Key::new(
         "server.listen",
         Kind::Address,
@@ -262,7 +262,7 @@ pub(crate) static KEYS: [Key; 18] = [
         "server.page",
         Kind::Switch,
         Default::Text("true"),
-        "Whether there is a page with a small chat at /, to try the server",
+        "Whether there is a page with a small chat at /, to try the server; it speaks at /ws/{topic}",
     )
     .reloads(),
     Key::new(
@@ -311,7 +311,7 @@ pub(crate) static KEYS: [Key; 18] = [
 ];
 
 /// The keys of an endpoint. A reload takes them all.
-pub(crate) static ENDPOINT_KEYS: [Key; 4] = [
+pub(crate) static ENDPOINT_KEYS: &[Key] = &[
     Key::new(
         "path",
         Kind::Path,
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn every_default_is_allowed_and_shown_as_it_is_written() {
-        for key in KEYS.iter().chain(&ENDPOINT_KEYS) {
+        for key in KEYS.iter().chain(ENDPOINT_KEYS) {
             if let Default::Text(text) = key.default {
                 let shown = key.parse(text).unwrap().show();
                 let shown = if shown == "none" { "" } else { &shown };
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn every_key_is_told_apart_and_stands_in_a_section() {
         let mut seen = HashSet::new();
-        for key in &KEYS {
+        for key in KEYS {
             let (section, name) = key.split();
             assert!(
                 SECTIONS.iter().any(|(known, _)| *known == section),
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn every_sentence_is_one() {
-        for key in KEYS.iter().chain(&ENDPOINT_KEYS) {
+        for key in KEYS.iter().chain(ENDPOINT_KEYS) {
             assert!(
                 !key.about.is_empty() && !key.about.ends_with('.'),
                 "{}",

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::schema::Key;
-use crate::startup::Failure;
+use crate::failure::Failure;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

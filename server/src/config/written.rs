@@ -28,7 +28,7 @@ pub(crate) fn file() -> String {
         text,
         "\n# {ENDPOINT_ABOUT}. These are there if no file has any [[endpoint]].\n"
     );
-    for key in &ENDPOINT_KEYS {
+    for key in ENDPOINT_KEYS {
         let mut about = format!("{}: {}", key.name, key.about);
         if let Default::Inherit(other) = key.default {
             let _ = write!(about, " (default: as {other})");
@@ -60,7 +60,7 @@ pub(crate) fn reference() -> String {
         "\n## [[endpoint]]\n\n{ENDPOINT_ABOUT}, once for each; a reload takes all of it.\n\n\
          {ENDPOINT_TABLE_START}"
     );
-    for key in &ENDPOINT_KEYS {
+    for key in ENDPOINT_KEYS {
         row(&mut text, key, &[]);
     }
     text.push_str(REFERENCE_END);

@@ -19,7 +19,7 @@ pub(super) struct Flags<const HIDDEN: bool> {
 
 impl<const HIDDEN: bool> Args for Flags<HIDDEN> {
     fn augment_args(mut command: Command) -> Command {
-        for key in &KEYS {
+        for key in KEYS {
             if let Some(flag) = key.flag {
                 command = command.arg(argument(key, flag).hide(HIDDEN));
             }
