@@ -299,6 +299,12 @@ fn a_file_that_came_later_is_found_by_a_reload() {
     let labels = [("result", "success")];
     server.until_metric("tidegate_config_reload_total", &labels, 1);
     server.open("/late").echoes("found");
+    // From then on it is this file: when it is gone, nothing is taken in its place.
+    fs::remove_file(folder.path().join("tidegate.toml")).unwrap();
+    server.signal(Signal::HUP);
+    let labels = [("result", "failure")];
+    server.until_metric("tidegate_config_reload_total", &labels, 1);
+    server.open("/late").echoes("still there");
 }
 
 #[test]
