@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -20,10 +19,12 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use tidegate_engine::{Busy, Handle, Message, ShardInfo, Snapshot};
 
+use crate::config::listing::Listing;
 use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
 use crate::phase::{Phase, PhaseCell};
+use crate::reload::Reloader;
 use crate::units::show_size;
 
 /// A shard that has not said within this which topics it has is left out.
@@ -41,7 +42,7 @@ pub(crate) struct Admin {
     pub(crate) handle: Handle,
     pub(crate) shards: Vec<ShardInfo>,
     pub(crate) phase: Arc<PhaseCell>,
-    pub(crate) message_size_max: usize,
+    pub(crate) reloader: Arc<Reloader>,
     pub(crate) files_max: u64,
 }
 
@@ -71,8 +72,11 @@ pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
 }
 
 fn router(admin: Admin) -> Router {
-    let body_limit = DefaultBodyLimit::max(admin.message_size_max);
-    let metrics = Metrics::new(admin.handle.clone(), admin.files_max);
+    let metrics = Metrics::new(
+        admin.handle.clone(),
+        admin.files_max,
+        Arc::clone(&admin.reloader),
+    );
     Router::new()
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
@@ -81,7 +85,9 @@ fn router(admin: Admin) -> Router {
         .route("/topics", get(topics))
         .route("/shards", get(shards))
         .route("/debug/memory", get(show_memory))
-        .route("/publish/{topic}", post(publish).layer(body_limit))
+        .route("/config", get(show_config))
+        .route("/reload", post(reload))
+        .route("/publish/{topic}", post(publish))
         .fallback(async || text(StatusCode::NOT_FOUND, "There is nothing under this path."))
         .method_not_allowed_fallback(async || {
             text(
@@ -227,27 +233,57 @@ async fn show_memory(State(service): State<Arc<Service>>) -> Response {
     }
 }
 
-async fn publish(
-    State(service): State<Arc<Service>>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    // A web page that an operator has open may send a POST here unasked, and its browser
-    // then says where it comes from. No operator's tool does.
-    if headers.contains_key(ORIGIN) {
+async fn show_config(State(service): State<Arc<Service>>) -> Response {
+    let configuration = service.admin.reloader.live().configuration();
+    json(&Listing::of(&configuration))
+}
+
+async fn reload(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    if is_of_a_page(&headers) {
+        return text(StatusCode::FORBIDDEN, "Web pages may not reload here.");
+    }
+    // Files are read, and that must not be on the only thread.
+    let reloader = Arc::clone(&service.admin.reloader);
+    match tokio::task::spawn_blocking(move || reloader.reload()).await {
+        Ok(Ok(reloaded)) if reloaded.lines().is_empty() => {
+            text(StatusCode::OK, "nothing has changed")
+        }
+        Ok(Ok(reloaded)) => text(StatusCode::OK, &reloaded.lines().join("\n")),
+        Ok(Err(faults)) => {
+            let lines: Vec<String> = faults.all.iter().map(ToString::to_string).collect();
+            text(StatusCode::UNPROCESSABLE_ENTITY, &lines.join("\n"))
+        }
+        Err(_) => text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The configuration could not be reloaded.",
+        ),
+    }
+}
+
+/// A web page that an operator has open may send a POST here unasked, and its browser then says
+/// where it comes from. No operator's tool does.
+fn is_of_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN)
+}
+
+async fn publish(State(service): State<Arc<Service>>, mut request: Request) -> Response {
+    if is_of_a_page(request.headers()) {
         return text(StatusCode::FORBIDDEN, "Web pages may not publish here.");
     }
+    let uri = request.uri().clone();
     // The path is read as on the public port, which is stricter than the router.
     let segment = uri.path().strip_prefix("/publish/").unwrap_or_default();
     let topic = match Name::read_topic(segment) {
         Ok(topic) => topic,
         Err(fault) => return text(StatusCode::BAD_REQUEST, fault.reason()),
     };
-    let body = match body {
+    let configuration = service.admin.reloader.live().configuration();
+    let size_max = configuration.message_size_max();
+    DefaultBodyLimit::max(size_max).apply(&mut request);
+    let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(fault) if fault.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            let max = show_size(service.admin.message_size_max);
+            let max = show_size(size_max);
             return text(fault.status(), &format!("A message has at most {max}."));
         }
         Err(fault) => return text(fault.status(), "The body could not be read."),

@@ -28,7 +28,7 @@ use finding::Finding;
 use host::Host;
 use tree::Tree;
 
-use crate::startup::Failure;
+use crate::failure::Failure;
 
 /// What the doctor is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! What the public port offers: the page, the echo, the rooms and the feeds.
+//! What the public port offers: the page, the echoes, the topics and the feeds, under the paths
+//! that are configured. Unless others are:
 //!
 //! | path | what it is |
 //! |---|---|
@@ -10,7 +11,6 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use compact_str::CompactString;
 use tidegate_engine::{
@@ -19,8 +19,9 @@ use tidegate_engine::{
 };
 
 use crate::census::{Census, Change, Next, Note, Step};
+use crate::live::View;
 use crate::names::{Name, NameError, Names, count_topic};
-use crate::origin::OriginPolicy;
+use crate::routes::{EndpointKind, Found, Route};
 
 /// The page: one file, which loads nothing else.
 const PAGE: &str = include_str!("page.html");
@@ -33,7 +34,7 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
 /// The application of one shard.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    origins: Arc<OriginPolicy>,
+    view: View,
     names: Names,
     census: Census,
 }
@@ -53,48 +54,25 @@ pub(crate) enum Endpoint {
 
 const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
 
-/// Where a path leads.
-#[derive(Debug, PartialEq, Eq)]
-enum Route {
-    Page,
-    Echo,
-    Room(CompactString),
-    Feed(CompactString),
-    Count(CompactString),
-    /// It would be a topic if its name were one.
-    BadName(NameError),
-    Unknown,
-}
-
 impl Endpoints {
-    pub(crate) fn new(origins: Arc<OriginPolicy>) -> Self {
+    pub(crate) fn new(view: View) -> Self {
         Self {
-            origins,
+            view,
             names: Names::default(),
             census: Census::default(),
         }
     }
 
-    /// Opens a WebSocket, unless the page that asks for it may not.
-    fn open(&self, request: &Request<'_>, endpoint: Endpoint) -> Answer<Endpoint> {
-        match self
-            .origins
-            .check(request.headers_named("Origin"), request.host())
-        {
-            Ok(()) => Answer::Upgrade(Upgrade::new(endpoint)),
-            Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
-        }
-    }
-
-    fn answer(&self, request: &Request<'_>, route: Route) -> Answer<Endpoint> {
-        match route {
-            Route::Page => Answer::Respond(page(request.method())),
-            Route::Echo => self.open(request, Endpoint::Echo),
-            Route::Room(topic) => self.open(request, Endpoint::Room(Rc::new(topic))),
-            Route::Feed(topic) => self.open(request, Endpoint::Feed(Rc::new(topic))),
-            Route::Count(topic) => self.open(request, Endpoint::Count(Rc::new(topic))),
-            Route::BadName(fault) => Answer::Refuse(refuse_name(fault)),
-            Route::Unknown => nothing_here(request),
+    fn answer(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
+        match self.view.routes().find(request.path()) {
+            Found::Page => Answer::Respond(page(request.method())),
+            Found::Nothing => nothing_here(request),
+            Found::Route(route, segment) => match purpose(route.kind, segment) {
+                Ok(endpoint) => open(request, route, endpoint),
+                // Nothing can be where a name is missing.
+                Err(NameError::Empty) => nothing_here(request),
+                Err(fault) => Answer::Refuse(refuse_name(fault)),
+            },
         }
     }
 
@@ -115,10 +93,10 @@ impl Handler for Endpoints {
     type Note = Note;
 
     fn on_request(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
-        let answer = match (request.method(), route(request.path())) {
+        let answer = match request.method() {
             // The target of CONNECT is a host to be connected with, whatever it looks like.
-            ("CONNECT", _) => Answer::Refuse(Refusal::method_not_allowed()),
-            (_, route) => self.answer(request, route),
+            "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),
+            _ => self.answer(request),
         };
         match answer {
             Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
@@ -166,7 +144,7 @@ impl Handler for Endpoints {
                 }
             }
             Endpoint::Feed(_) | Endpoint::Count(_) => {
-                context.close(CloseCode::POLICY, "a feed only listens; speak at /ws/");
+                context.close(CloseCode::POLICY, "a feed only listens");
             }
         }
     }
@@ -215,32 +193,28 @@ impl Handler for Endpoints {
     }
 }
 
-fn route(path: &str) -> Route {
-    let topic = |segment: &str| match Name::read(segment) {
-        // Nothing can be behind a further slash, nor where a name is missing.
-        Err(NameError::Empty) => Err(Route::Unknown),
-        Err(NameError::Slash) if segment.contains('/') => Err(Route::Unknown),
-        Err(fault) => Err(Route::BadName(fault)),
-        Ok(name) => Ok(name),
-    };
-    if let Some(segment) = path.strip_prefix("/ws/") {
-        return match topic(segment) {
-            Ok(Name::Topic(name)) => Route::Room(name),
-            Ok(Name::CountOf(_)) => Route::BadName(NameError::Reserved),
-            Err(route) => route,
-        };
-    }
-    if let Some(segment) = path.strip_prefix("/feed/") {
-        return match topic(segment) {
-            Ok(Name::Topic(name)) => Route::Feed(name),
-            Ok(Name::CountOf(name)) => Route::Count(name),
-            Err(route) => route,
-        };
-    }
-    match path {
-        "/" => Route::Page,
-        "/echo" => Route::Echo,
-        _ => Route::Unknown,
+/// What a connection is here for, by the endpoint's kind and the topic in the path.
+fn purpose(kind: EndpointKind, segment: Option<&str>) -> Result<Endpoint, NameError> {
+    let segment = segment.unwrap_or_default();
+    Ok(match kind {
+        EndpointKind::Echo => Endpoint::Echo,
+        EndpointKind::Topic => Endpoint::Room(Rc::new(Name::read_topic(segment)?)),
+        EndpointKind::Feed => match Name::read(segment)? {
+            Name::Topic(topic) => Endpoint::Feed(Rc::new(topic)),
+            Name::CountOf(topic) => Endpoint::Count(Rc::new(topic)),
+        },
+    })
+}
+
+/// Opens a WebSocket, unless the page that asks for it may not.
+fn open(request: &Request<'_>, route: &Route, endpoint: Endpoint) -> Answer<Endpoint> {
+    let origins = request.headers_named("Origin");
+    match route.origins.check(origins, request.host()) {
+        Ok(()) => Answer::Upgrade(Upgrade {
+            message_size_max: Some(route.message_size_max),
+            ..Upgrade::new(endpoint)
+        }),
+        Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
     }
 }
 
@@ -293,17 +267,46 @@ fn page(method: &str) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use crate::config::Inputs;
+    use crate::live::Live;
+
     use super::*;
+
+    /// Where a path leads, in words.
+    fn route(path: &str) -> String {
+        let file = Some("/dev/null".into());
+        let configuration = Inputs {
+            file,
+            ..Inputs::default()
+        }
+        .load(None)
+        .unwrap();
+        let mut view = View::of(Arc::new(Live::new(configuration)));
+        match view.routes().find(path) {
+            Found::Page => "the page".to_owned(),
+            Found::Nothing => "nowhere".to_owned(),
+            Found::Route(route, segment) => match purpose(route.kind, segment) {
+                Ok(Endpoint::Echo) => "the echo".to_owned(),
+                Ok(Endpoint::Room(topic)) => format!("the room {topic}"),
+                Ok(Endpoint::Feed(topic)) => format!("the feed {topic}"),
+                Ok(Endpoint::Count(topic)) => format!("the count {topic}"),
+                Err(NameError::Empty) => "nowhere".to_owned(),
+                Err(fault) => format!("{fault:?}"),
+            },
+        }
+    }
 
     #[test]
     fn each_path_leads_somewhere() {
-        assert_eq!(route("/"), Route::Page);
-        assert_eq!(route("/echo"), Route::Echo);
-        assert_eq!(route("/ws/lobby"), Route::Room("lobby".into()));
-        assert_eq!(route("/ws/caf%C3%A9"), Route::Room("café".into()));
-        assert_eq!(route("/feed/lobby"), Route::Feed("lobby".into()));
-        assert_eq!(route("/feed/@lobby"), Route::Count("lobby".into()));
-        assert_eq!(route("/feed/%40lobby"), Route::Count("lobby".into()));
+        assert_eq!(route("/"), "the page");
+        assert_eq!(route("/echo"), "the echo");
+        assert_eq!(route("/ws/lobby"), "the room lobby");
+        assert_eq!(route("/ws/caf%C3%A9"), "the room café");
+        assert_eq!(route("/feed/lobby"), "the feed lobby");
+        assert_eq!(route("/feed/@lobby"), "the count lobby");
+        assert_eq!(route("/feed/%40lobby"), "the count lobby");
     }
 
     #[test]
@@ -327,20 +330,20 @@ mod tests {
             "/wss/a",
             "/index.html",
         ] {
-            assert_eq!(route(path), Route::Unknown, "{path}");
+            assert_eq!(route(path), "nowhere", "{path}");
         }
     }
 
     #[test]
     fn bad_names_are_told_apart_from_missing_pages() {
-        assert_eq!(route("/ws/@lobby"), Route::BadName(NameError::Reserved));
-        assert_eq!(route("/feed/@@lobby"), Route::BadName(NameError::Reserved));
-        assert_eq!(route("/ws/%zz"), Route::BadName(NameError::Encoding));
-        assert_eq!(route("/ws/%ff"), Route::BadName(NameError::Utf8));
-        assert_eq!(route("/ws/a%2Fb"), Route::BadName(NameError::Slash));
-        assert_eq!(route("/ws/a%0D%0A"), Route::BadName(NameError::Control));
+        assert_eq!(route("/ws/@lobby"), "Reserved");
+        assert_eq!(route("/feed/@@lobby"), "Reserved");
+        assert_eq!(route("/ws/%zz"), "Encoding");
+        assert_eq!(route("/ws/%ff"), "Utf8");
+        assert_eq!(route("/ws/a%2Fb"), "Slash");
+        assert_eq!(route("/ws/a%0D%0A"), "Control");
         let long = format!("/feed/{}", "a".repeat(129));
-        assert_eq!(route(&long), Route::BadName(NameError::TooLong));
+        assert_eq!(route(&long), "TooLong");
     }
 
     #[test]

@@ -2,9 +2,13 @@
 
 mod admin;
 mod census;
+mod check;
 mod choices;
+mod config;
 mod doctor;
 mod endpoints;
+mod failure;
+mod live;
 mod memory;
 mod metrics;
 mod names;
@@ -12,9 +16,11 @@ mod options;
 mod origin;
 mod phase;
 mod process;
+mod reload;
+mod routes;
+mod settings;
 mod signals;
 mod startup;
-mod timeouts;
 mod units;
 
 use std::io::Write;
@@ -22,8 +28,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
+use crate::failure::Failure;
 use crate::options::Command;
-use crate::startup::Failure;
 
 /// The system's allocator keeps what very many short-lived connections leave behind.
 #[global_allocator]
@@ -34,15 +40,21 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             // If nobody hears it, the exit code still tells.
-            let _ = writeln!(std::io::stderr(), "tidegate: {}", failure.line);
+            for line in failure.line.lines() {
+                let _ = writeln!(std::io::stderr(), "tidegate: {line}");
+            }
             ExitCode::from(failure.code)
         }
     }
 }
 
 fn run() -> Result<ExitCode, Failure> {
-    match options::read(std::env::args_os())? {
-        Command::Serve(settings) => startup::serve(&settings).map(|()| ExitCode::SUCCESS),
+    match options::read(std::env::args_os(), std::env::vars_os().collect())? {
+        Command::Serve(inputs) => startup::serve(inputs).map(|()| ExitCode::SUCCESS),
+        Command::Check(settings) => {
+            print(&check::check(&settings)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Doctor(settings) => {
             let diagnosis = doctor::examine(&settings)?;
             print(&diagnosis.text);

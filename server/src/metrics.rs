@@ -3,6 +3,7 @@
 //! Nothing is counted here: what the shards have counted is read when somebody asks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -12,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tidegate_engine::{Handle, Snapshot};
 
 use crate::process::Process;
+use crate::reload::Reloader;
 
 /// What [`Metrics::encode`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -23,9 +25,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(handle: Handle, files_max: u64) -> Self {
+    pub(crate) fn new(handle: Handle, files_max: u64, reloader: Arc<Reloader>) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Server { handle }));
+        registry.register_collector(Box::new(Reloads { reloader }));
         registry.register_collector(Box::new(ThisProcess { files_max }));
         Self { registry }
     }
@@ -228,6 +231,46 @@ fn write_causes(
         }
     }
     Ok(())
+}
+
+/// Writes what has become of the configuration.
+#[derive(Debug)]
+struct Reloads {
+    reloader: Arc<Reloader>,
+}
+
+impl Collector for Reloads {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let outcomes = self.reloader.outcomes();
+        let help = "Reloads of the configuration, by result";
+        let name = "tidegate_config_reload";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (result, count) in [
+            ("success", outcomes.successes),
+            ("failure", outcomes.failures),
+        ] {
+            let labels = [("result", result)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Whether the last reload was good; 1 before the first";
+        encoder
+            .encode_descriptor(
+                "tidegate_config_last_reload_successful",
+                help,
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&u64::from(outcomes.last_succeeded))?;
+        let help = "When the configuration in force was taken, in seconds since 1970";
+        encoder
+            .encode_descriptor(
+                "tidegate_config_last_reload_timestamp",
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&self.reloader.taken_at())
+    }
 }
 
 /// Writes what the system knows of this process, under the names that everybody uses.

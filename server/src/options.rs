@@ -2,32 +2,23 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
-use tidegate_engine::{Compression, Descriptors, Host, Io};
 
-use crate::choices::{DriverChoice, HostChoice, Table, Tier};
+use crate::check::{CheckSettings, Comparison, Output};
+use crate::config::Inputs;
+use crate::config::schema::SHARDS_CEILING;
+use crate::config::values::Setting;
+use crate::config::written;
 use crate::doctor::DoctorSettings;
-use crate::origin::{OriginPolicy, OriginRule};
-use crate::startup::Failure;
-use crate::timeouts::{TimeoutOptions, Timeouts};
-use crate::units;
+use crate::failure::Failure;
+
 mod doctor;
+mod flags;
 
-/// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
-const MESSAGE_SIZE_CEILING: usize = 1 << 30;
-
-/// Below this a peer would be cut off for a moment's delay.
-const OUTBOX_SIZE_FLOOR: usize = 4 << 10;
-const OUTBOX_SIZE_CEILING: usize = 1 << 30;
-
-/// More cores than that has no machine on which this has been tried.
-const SHARDS_CEILING: usize = 256;
-
-/// Nobody waits longer for a server to end.
-const DRAIN_CEILING: Duration = Duration::from_secs(24 * 3600);
+use flags::Flags;
 
 /// The command line as it is written.
 #[derive(Debug, Parser)]
@@ -37,18 +28,27 @@ const DRAIN_CEILING: Duration = Duration::from_secs(24 * 3600);
     about = "A WebSocket server for very many connections: one thread per core, no locks.",
     after_help = "Start with `tidegate serve` and open http://127.0.0.1:8080 in a browser.\n\
                   `tidegate serve --help` explains every option.",
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
 )]
 struct CommandLine {
+    #[command(flatten)]
+    test: TestOptions,
+
     #[command(subcommand)]
-    command: Verb,
+    command: Option<Verb>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Run the server until it is told to stop
     #[command(after_help = SERVE_AFTER_HELP, next_line_help = true)]
-    Serve(Box<ServeOptions>),
+    Serve(ServeOptions),
+    /// Say what is wrong with a configuration, what it means, or what it would change
+    #[command(after_help = CHECK_AFTER_HELP, next_line_help = true)]
+    CheckConfig(CheckOptions),
+    /// Print a configuration with every key at its default
+    GenConfig(GenOptions),
     /// Say how many connections this host holds, what stops it first, and what mends that
     #[command(after_help = doctor::AFTER_HELP, next_line_help = true)]
     Doctor(doctor::DoctorOptions),
@@ -57,7 +57,7 @@ enum Verb {
 }
 
 const SERVE_AFTER_HELP: &str = "\
-What clients find on the public port:
+What clients find on the public port, unless the configuration has endpoints of its own:
   /                 a page with a small chat, to try the server
   /echo             a WebSocket that hears what it says
   /ws/{topic}       a room: everybody there hears what anybody there says
@@ -69,117 +69,110 @@ What operators find on the admin port:
   GET  /healthz /readyz /version   is it alive, does it take connections, which one is it
   GET  /metrics                    counters and gauges for Prometheus
   GET  /topics /shards             who hears what, what each shard has done, as JSON
+  GET  /config                     every value, and where it comes from
+  POST /reload                     reads the configuration again, as HUP does
   POST /publish/{topic}            says the body to the topic; ?binary for bytes
 
 Signals:
   TERM    close every connection politely within --drain-timeout, then end; again: end now
   INT     end now
+  HUP     read the configuration again, and take it if it is good; nothing is closed
+
+Flags go before TIDEGATE__SECTION__KEY, that before the file, and that before the defaults.
 
 Exit codes:
   0 ended as told   1 failed   2 wrong usage   77 no permission, or too few open files
+  78 bad configuration
 
 Examples:
   tidegate serve
   tidegate serve --listen 0.0.0.0:8080 --origin https://app.example.com
   curl -d 'hello' http://127.0.0.1:9090/publish/lobby";
 
+const CHECK_AFTER_HELP: &str = "\
+It also takes the flags of `tidegate serve`, and the environment, as the server does.
+
+Exit codes:
+  0 nothing is wrong   1 the running server cannot be asked   2 wrong usage   78 bad configuration
+
+Examples:
+  tidegate check-config -c tidegate.toml -v
+  tidegate check-config -c new.toml --diff tidegate.toml
+  tidegate check-config --dry-run";
+
+/// Which file, and whether to check it only.
+#[derive(Debug, Args)]
+struct TestOptions {
+    /// The configuration [default: $TIDEGATE_CONFIG, ./tidegate.toml,
+    /// $XDG_CONFIG_HOME/tidegate/tidegate.toml, /etc/tidegate/tidegate.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Check the configuration, and end
+    #[arg(short, long)]
+    test_config: bool,
+}
+
 /// The options of `tidegate serve` as they are written.
 #[derive(Debug, Args)]
-#[allow(rustdoc::bare_urls, reason = "these are the help texts of a terminal")]
 struct ServeOptions {
-    /// Where clients connect; port 0 lets the system choose
-    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    #[arg(value_parser = parse_address)]
-    listen: SocketAddr,
-
-    /// Where operators connect: health, metrics, publish; keep it away from clients
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-    #[arg(value_parser = parse_address)]
-    admin: SocketAddr,
-
-    /// How many shards, each a thread on a core of its own [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = parse_shards)]
-    shards: Option<usize>,
-
-    /// How the shards speak to the kernel: with epoll, with io_uring (Linux 5.19 or newer), or
-    /// with io_uring where it can be had and else with epoll
-    #[arg(long, value_enum, value_name = "DRIVER", default_value = "auto")]
-    io: DriverChoice,
-
-    /// What runs each shard: a glommio executor, which needs io_uring, a plain thread, or
-    /// glommio where it can be had and else a thread
-    #[arg(long, value_enum, value_name = "HOST", default_value = "auto")]
-    host: HostChoice,
-
-    /// What the limit of open files holds for: the whole process, or each shard alone, which
-    /// then has a table of descriptors of its own (most tools see that of the process only)
-    #[arg(long, value_enum, value_name = "SCOPE", default_value = "process")]
-    descriptors: Table,
-
-    /// The largest message; a larger one closes its connection with 1009
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_message_size)]
-    max_message: usize,
-
-    /// How much may wait for a client that does not read, before it is disconnected
-    /// [default: one largest message and 128KiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_outbox_size)]
-    outbox_max: Option<usize>,
-
-    /// How messages are compressed for those who can: not at all, with contexts shared by all
-    /// (no memory per connection), or with contexts of their own, which compress better
-    #[arg(long, value_enum, value_name = "TIER", default_value = "shared")]
-    compression: Tier,
-
-    /// What all contexts of `--compression takeover` may take together
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_context_size)]
-    compression_memory: usize,
-
-    /// Which web pages may connect beside the server's own: https://app.example.com,
-    /// for one, or `*` for any; can be given several times
-    #[arg(long = "origin", value_name = "ORIGIN", verbatim_doc_comment)]
-    origins: Vec<OriginRule>,
-
-    /// How long connections get to close politely after TERM
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_drain_timeout)]
-    drain_timeout: Duration,
+    #[command(flatten)]
+    flags: Flags<false>,
 
     #[command(flatten)]
-    timeouts: TimeoutOptions,
+    test: TestOptions,
+}
 
-    /// Share the port with other processes of the same user, such as the next version;
-    /// each needs an --admin of its own
-    #[arg(long, verbatim_doc_comment)]
-    share_port: bool,
+/// The options of `tidegate check-config` as they are written.
+#[derive(Debug, Args)]
+struct CheckOptions {
+    /// The configuration; without this it is found as the server finds it
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Show every value, and where it comes from
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// The same as JSON
+    #[arg(long)]
+    json: bool,
+
+    /// Show what would change if this file were the configuration
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    diff: Option<PathBuf>,
+
+    /// Show what a reload of the server that runs would change
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Where that server's admin port is [default: as configured]
+    #[arg(long, value_name = "ADDRESS", requires = "dry_run")]
+    at: Option<SocketAddr>,
+
+    #[command(flatten)]
+    flags: Flags<true>,
+}
+
+/// The options of `tidegate gen-config` as they are written.
+#[derive(Debug, Args)]
+struct GenOptions {
+    /// Print docs/configuration.md instead
+    #[arg(long)]
+    reference: bool,
 }
 
 /// What the program is to do.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run the server.
-    Serve(Box<ServeSettings>),
+    Serve(Inputs),
+    /// Look at a configuration.
+    Check(CheckSettings),
     /// Look at the host.
     Doctor(DoctorSettings),
     /// Print this text and end.
     Print(String),
-}
-
-/// How the server is to run, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ServeSettings {
-    pub(crate) listen: SocketAddr,
-    pub(crate) admin: SocketAddr,
-    /// `None`: one for each core.
-    pub(crate) shards: Option<usize>,
-    pub(crate) io: Io,
-    pub(crate) host: Host,
-    pub(crate) descriptors: Descriptors,
-    pub(crate) message_size_max: usize,
-    pub(crate) outbox_bytes_max: usize,
-    pub(crate) compression: Compression,
-    pub(crate) origins: OriginPolicy,
-    pub(crate) drain_timeout: Duration,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) share_port: bool,
 }
 
 /// The program's name and version, in one line.
@@ -187,58 +180,91 @@ pub(crate) fn version() -> String {
     format!("tidegate {}", env!("CARGO_PKG_VERSION"))
 }
 
-/// Reads the command line; the first argument is the program's name.
+/// Reads the command line; the first argument is the program's name. The environment is not
+/// looked at, but kept with what is to be read later.
 ///
 /// # Errors
 /// A [`Failure`] of one line, with the exit code for wrong usage.
-pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, Failure> {
-    match CommandLine::try_parse_from(arguments) {
-        Ok(line) => Ok(match line.command {
-            Verb::Version => Command::Print(version() + "\n"),
-            Verb::Serve(options) => Command::Serve(Box::new(options.mean()?)),
-            Verb::Doctor(options) => Command::Doctor(options.mean()),
+pub(crate) fn read(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: Vec<(OsString, OsString)>,
+) -> Result<Command, Failure> {
+    let line = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+                    Ok(Command::Print(error.render().to_string()))
+                }
+                _ => Err(Failure::usage(one_line(&error))),
+            };
+        }
+    };
+    Ok(match line.command {
+        None if line.test.test_config => line.test.mean(Vec::new(), environment),
+        None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
+        Some(Verb::Version) => Command::Print(version() + "\n"),
+        Some(Verb::Serve(options)) => options.test.mean(options.flags.settings, environment),
+        Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
+        Some(Verb::GenConfig(options)) => Command::Print(if options.reference {
+            written::reference()
+        } else {
+            written::file()
         }),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-                Ok(Command::Print(error.render().to_string()))
-            }
-            _ => Err(Failure::usage(one_line(&error))),
-        },
+        Some(Verb::Doctor(options)) => Command::Doctor(options.mean()),
+    })
+}
+
+const NOTHING_TO_DO: &str = "say what to do, such as `tidegate serve`; see `tidegate --help`";
+
+impl TestOptions {
+    /// Serves, or only checks.
+    fn mean(self, flags: Vec<Option<Setting>>, environment: Vec<(OsString, OsString)>) -> Command {
+        let inputs = Inputs {
+            flags,
+            file: self.config,
+            environment,
+        };
+        if !self.test_config {
+            return Command::Serve(inputs);
+        }
+        Command::Check(CheckSettings {
+            inputs,
+            output: Output::Verdict,
+            comparison: Comparison::None,
+        })
     }
 }
 
-impl ServeOptions {
-    fn mean(self) -> Result<ServeSettings, Failure> {
-        if self.listen == self.admin && self.listen.port() != 0 {
-            let line = format!("--listen and --admin are the same address, {}", self.listen);
-            return Err(Failure::usage(line));
+impl CheckOptions {
+    fn mean(self, environment: Vec<(OsString, OsString)>) -> CheckSettings {
+        let comparison = match self.diff {
+            Some(path) => Comparison::File(path),
+            None if self.dry_run => Comparison::Running(self.at),
+            None => Comparison::None,
+        };
+        let output = if self.json {
+            Output::Json
+        } else if self.verbose {
+            Output::Table
+        } else {
+            Output::Verdict
+        };
+        let inputs = Inputs {
+            flags: self.flags.settings,
+            file: self.config,
+            environment,
+        };
+        CheckSettings {
+            inputs,
+            output,
+            comparison,
         }
-        Ok(ServeSettings {
-            listen: self.listen,
-            admin: self.admin,
-            shards: self.shards,
-            io: self.io.into(),
-            host: self.host.into(),
-            descriptors: self.descriptors.into(),
-            message_size_max: self.max_message,
-            outbox_bytes_max: self.outbox_max.unwrap_or(self.max_message + OUTBOX_ROOM),
-            compression: self.compression.with_memory(self.compression_memory),
-            origins: OriginPolicy::new(&self.origins),
-            drain_timeout: self.drain_timeout,
-            timeouts: self.timeouts.mean(),
-            share_port: self.share_port,
-        })
     }
 }
 
 /// What clap says in a paragraph, in one line and with a way out.
 fn one_line(error: &clap::Error) -> String {
-    if matches!(
-        error.kind(),
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
-        return "say what to do, such as `tidegate serve`; see `tidegate --help`".to_owned();
-    }
     let text = error.render().to_string();
     let first = text
         .lines()
@@ -264,76 +290,50 @@ fn one_line(error: &clap::Error) -> String {
     line
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "write an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:8080"
-            .to_owned()
-    })
-}
-
 fn parse_shards(text: &str) -> Result<usize, String> {
     let range = 1..=SHARDS_CEILING;
     let shards = text.parse().ok().filter(|shards| range.contains(shards));
     shards.ok_or_else(|| format!("write a number from 1 to {SHARDS_CEILING}"))
 }
 
-fn parse_message_size(text: &str) -> Result<usize, String> {
-    parse_size_between(text, 1, MESSAGE_SIZE_CEILING)
-}
-
-/// With one largest message under way, so much of smaller ones may still wait.
-const OUTBOX_ROOM: usize = 128 * 1024;
-
-fn parse_context_size(text: &str) -> Result<usize, String> {
-    parse_size_between(text, 1024 * 1024, 1024 * 1024 * 1024 * 1024)
-}
-
-fn parse_outbox_size(text: &str) -> Result<usize, String> {
-    parse_size_between(text, OUTBOX_SIZE_FLOOR, OUTBOX_SIZE_CEILING)
-}
-
-fn parse_size_between(text: &str, min: usize, max: usize) -> Result<usize, String> {
-    let size = units::parse_size(text)?;
-    if (min..=max).contains(&size) {
-        return Ok(size);
-    }
-    Err(format!(
-        "it must be from {} to {}",
-        units::show_size(min),
-        units::show_size(max)
-    ))
-}
-
-fn parse_drain_timeout(text: &str) -> Result<Duration, String> {
-    let span = units::parse_span(text)?;
-    if span <= DRAIN_CEILING {
-        return Ok(span);
-    }
-    Err(format!(
-        "it must be at most {}",
-        units::show_span(DRAIN_CEILING)
-    ))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
+    use tidegate_engine::{Compression, Descriptors, Host, Io, Limits};
+
+    use crate::config::Configuration;
+    use crate::settings::{ServeSettings, Timeouts};
 
     use super::*;
 
     fn run(line: &str) -> Result<Command, Failure> {
-        read(line.split(' ').map(OsString::from))
+        read(line.split(' ').map(OsString::from), Vec::new())
     }
 
-    fn serve(line: &str) -> ServeSettings {
-        match run(line).unwrap() {
-            Command::Serve(settings) => *settings,
+    /// Reads the line, and no file of this machine.
+    fn load(line: &str) -> Result<Configuration, Failure> {
+        match run(line)? {
+            Command::Serve(inputs) => {
+                let file = Some("/dev/null".into());
+                Ok(Inputs { file, ..inputs }.load(None)?)
+            }
             other => panic!("{other:?}"),
         }
     }
 
+    fn serve(line: &str) -> ServeSettings {
+        ServeSettings::of(&load(line).unwrap())
+    }
+
     fn refused(line: &str) -> String {
-        let failure = run(line).unwrap_err();
+        let serves = line.starts_with("tidegate serve ");
+        let failure = if serves {
+            load(line).unwrap_err()
+        } else {
+            run(line).unwrap_err()
+        };
         assert_eq!(failure.code, 2, "{line}");
         assert_eq!(failure.line.lines().count(), 1, "{line}");
         failure.line
@@ -356,21 +356,34 @@ mod tests {
         assert_eq!(settings.message_size_max, 65_536);
         assert_eq!(settings.outbox_bytes_max, 192 * 1024);
         assert_eq!(settings.compression, Compression::Shared);
-        assert_eq!(settings.drain_timeout, Duration::from_secs(10));
-        assert_eq!(settings.origins, OriginPolicy::default());
-        assert_eq!(settings.timeouts, Timeouts::default());
+        let limits = Limits::default();
+        let timeouts = Timeouts {
+            handshake: limits.handshake_timeout,
+            message: limits.message_timeout,
+            send: limits.send_timeout,
+            close: limits.close_timeout,
+        };
+        assert_eq!(settings.timeouts, timeouts, "the engine's own");
+        let configuration = load("tidegate serve").unwrap();
+        assert_eq!(configuration.drain_timeout(), Duration::from_secs(10));
+        assert_eq!(
+            configuration.values.origins("server.origins"),
+            Some(&[][..])
+        );
         assert!(!settings.share_port);
     }
 
     #[test]
     fn options_are_taken() {
-        let settings = serve(
+        let configuration = load(
             "tidegate serve -l [::1]:0 --admin 127.0.0.1:0 --shards 2 --io uring --descriptors shard --max-message 1MiB \
              --outbox-max 1MiB --compression takeover --compression-memory 2MiB --origin https://a.example --origin * --drain-timeout 500ms \
              --share-port"
                 .replace("             ", "")
                 .as_str(),
-        );
+        )
+        .unwrap();
+        let settings = ServeSettings::of(&configuration);
         assert_eq!(settings.listen, "[::1]:0".parse().unwrap());
         assert_eq!(settings.shards, Some(2));
         assert_eq!(settings.io, Io::Uring);
@@ -381,7 +394,11 @@ mod tests {
             settings.compression,
             Compression::Takeover { bytes_max: 2 << 20 }
         );
-        assert_eq!(settings.drain_timeout, Duration::from_millis(500));
+        assert_eq!(configuration.drain_timeout(), Duration::from_millis(500));
+        let (key, origins) = configuration.values.get("server.origins");
+        assert_eq!(origins.value.show(), "https://a.example, *");
+        assert_eq!(origins.source.to_string(), "--origin");
+        assert_eq!(origins.source.way_to_change(key), "--origin");
         assert!(settings.share_port);
     }
 

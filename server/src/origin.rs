@@ -14,7 +14,7 @@ pub(crate) struct OriginPolicy {
     any: bool,
 }
 
-/// One value of `--origin`.
+/// One of the listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OriginRule {
     /// `*`
@@ -88,7 +88,7 @@ impl OriginFault {
         match self {
             Self::Foreign => {
                 "This web page may not connect here: its origin is neither this server's \
-                 nor allowed with --origin."
+                 nor one of those that are configured."
             }
             Self::Several => "A request must not have more than one Origin header.",
         }
@@ -146,6 +146,25 @@ impl FromStr for OriginRule {
             Ok(Self::Any)
         } else {
             text.parse().map(Self::One)
+        }
+    }
+}
+
+impl fmt::Display for OriginRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::One(origin) => origin.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host)?;
+        match self.port {
+            Some(port) if self.port != default_port(&self.scheme) => write!(f, ":{port}"),
+            _ => Ok(()),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What the server does when the system tells it to end.
+//! What the server does when the system tells it to end, or to look again.
 //!
 //! ```text
 //!  TERM ─▶ drain: connections are closed politely, at most for the drain timeout
 //!            └─ TERM or INT ─▶ stop now
 //!  INT  ─▶ stop now
+//!  HUP  ─▶ the configuration is read again, and taken if it is good
 //! ```
 
 use std::io;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidegate_engine::Handle;
 
 use crate::phase::{Phase, PhaseCell};
+use crate::reload::Reloader;
 use crate::startup::say;
 use crate::units::show_span;
 
@@ -26,15 +28,20 @@ use crate::units::show_span;
 pub(crate) fn watch(
     handle: Handle,
     phase: Arc<PhaseCell>,
-    drain_timeout: Duration,
+    reloader: Arc<Reloader>,
 ) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let body = move || {
         for signal in signals.forever() {
+            if signal == SIGHUP {
+                // It has said what is wrong, if anything is.
+                let _ = reloader.reload();
+                continue;
+            }
             let first = phase.now() != Phase::Draining;
             phase.enter(Phase::Draining);
             if signal == SIGTERM && first {
-                drain(&handle, drain_timeout);
+                drain(&handle, reloader.live().configuration().drain_timeout());
             } else {
                 say("stopping now");
                 handle.stop();

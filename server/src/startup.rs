@@ -1,5 +1,4 @@
-//! From settings to a running server, and from whatever goes wrong to one line of advice and
-//! an exit code.
+//! From a configuration to a running server.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -12,15 +11,16 @@ use tidegate_engine::{
 };
 
 use crate::admin::{self, Admin};
+use crate::config::values::Values;
+use crate::config::{Configuration, Inputs};
 use crate::endpoints::Endpoints;
-use crate::options::{ServeSettings, version};
+use crate::failure::Failure;
+use crate::live::{Live, View};
+use crate::options::version;
 use crate::phase::{Phase, PhaseCell};
+use crate::reload::Reloader;
+use crate::settings::ServeSettings;
 use crate::signals;
-
-/// Exit codes, as `sysexits.h` and shells know them.
-const FAILED: u8 = 1;
-const WRONG_USAGE: u8 = 2;
-const NO_PERMISSION: u8 = 77;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
@@ -31,83 +31,15 @@ const DESCRIPTORS_OF_GLOMMIO: u64 = 5;
 /// Standard streams, signals, the admin port with some clients, and a few to spare.
 const DESCRIPTORS_BESIDE: u64 = 64;
 
-/// Why the program ends with an error.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// What is wrong and what to do about it, in one line.
-    pub(crate) line: String,
-    /// The exit code.
-    pub(crate) code: u8,
-}
-
-impl Failure {
-    /// The command line is wrong.
-    pub(crate) fn usage(line: String) -> Self {
-        Self {
-            line,
-            code: WRONG_USAGE,
-        }
-    }
-
-    fn failed(line: String) -> Self {
-        Self { line, code: FAILED }
-    }
-
-    /// `--io uring` was asked for, and the kernel does not give it to this process.
-    fn uring(error: &io::Error) -> Self {
-        Self::failed(format!(
-            "cannot use io_uring ({error}): it takes Linux 5.19, and neither \
-             kernel.io_uring_disabled nor a container's seccomp filter may forbid it, and 256KiB \
-             of locked memory (`ulimit -l`) for each shard; `--io epoll` works everywhere"
-        ))
-    }
-
-    /// `--host glommio` was asked for, and this process cannot have it.
-    fn glommio(error: &io::Error) -> Self {
-        Self::failed(format!(
-            "cannot use glommio: {error}; it takes Linux 5.8, io_uring, which neither \
-             kernel.io_uring_disabled nor a container's seccomp filter may forbid, and 512KiB of \
-             locked memory; `--host thread` works everywhere"
-        ))
-    }
-
-    /// An address cannot be listened on. `option` is the one that names it.
-    fn listen(address: SocketAddr, option: &str, error: &io::Error) -> Self {
-        let (advice, code) = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                let advice = format!(
-                    "another process listens there; stop it, or choose another port with {option}"
-                );
-                (advice, FAILED)
-            }
-            io::ErrorKind::PermissionDenied => {
-                let advice = format!(
-                    "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or choose another \
-                     port with {option}"
-                );
-                (advice, NO_PERMISSION)
-            }
-            io::ErrorKind::AddrNotAvailable => {
-                let advice = format!(
-                    "no interface of this host has that address; choose one that `ip address` \
-                     shows with {option}"
-                );
-                (advice, FAILED)
-            }
-            _ => (error.to_string(), FAILED),
-        };
-        Self {
-            line: format!("cannot listen on {address}: {advice}"),
-            code,
-        }
-    }
-}
-
 /// Runs the server until it is told to end.
 ///
 /// # Errors
 /// A [`Failure`], at the start or later.
-pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
+pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
+    let configuration = inputs.load(None)?;
+    let values = configuration.values.clone();
+    let settings = &ServeSettings::of(&configuration);
+    let live = Arc::new(Live::new(configuration));
     let shards = settings.shards.unwrap_or_else(core_count);
     let files_max = files::raise_limit().map_err(|error| {
         Failure::failed(format!("cannot raise the limit of open files: {error}"))
@@ -121,16 +53,23 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
     files.check()?;
 
     let phase = Arc::new(PhaseCell::default());
-    let admin_listener = bind_admin(settings.admin)?;
+    let admin_listener = bind_admin(settings.admin, &values)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-    let engine = start_engine(settings, shards, files.connections_expected())?;
-    signals::watch(engine.handle(), Arc::clone(&phase), settings.drain_timeout)
+    let engine = start_engine(
+        settings,
+        &values,
+        &live,
+        shards,
+        files.connections_expected(),
+    )?;
+    let reloader = Arc::new(Reloader::new(inputs, Arc::clone(&live)));
+    signals::watch(engine.handle(), Arc::clone(&phase), Arc::clone(&reloader))
         .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
     let admin = Admin {
         handle: engine.handle(),
         shards: engine.shards().to_vec(),
         phase: Arc::clone(&phase),
-        message_size_max: settings.message_size_max,
+        reloader,
         files_max: files.total(),
     };
     admin::start(admin_listener, admin)
@@ -138,8 +77,12 @@ pub(crate) fn serve(settings: &ServeSettings) -> Result<(), Failure> {
 
     let address = engine.address();
     say(&version());
+    if let Some(file) = &live.configuration().file {
+        say(&format!("configuration {}", file.display()));
+    }
     say(&format!(
-        "listening on http://{address} (ws://{address}/ws/lobby)"
+        "listening on http://{address} (ws://{address}{})",
+        example_path(&live.configuration())
     ));
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
@@ -165,12 +108,33 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// Writes a line to stderr: something is not as it was wanted.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "tidegate: {line}");
+}
+
+/// Where a client could try: at an endpoint that is there.
+fn example_path(configuration: &Configuration) -> String {
+    let paths = configuration
+        .endpoints
+        .iter()
+        .filter_map(|one| one.path("path"));
+    let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
+    // The page's own room goes first.
+    paths.sort_by_key(|path| path != "/ws/{topic}");
+    paths
+        .first()
+        .map_or("/".to_owned(), |path| path.replace("{topic}", "lobby"))
+}
+
 fn core_count() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
 fn start_engine(
     settings: &ServeSettings,
+    values: &Values,
+    live: &Arc<Live>,
     shards: usize,
     connections_expected: usize,
 ) -> Result<Engine, Failure> {
@@ -199,22 +163,29 @@ fn start_engine(
         compression: settings.compression,
         limits,
     };
-    let origins = Arc::new(settings.origins.clone());
-    let make = move |_shard| Endpoints::new(Arc::clone(&origins));
+    let live = Arc::clone(live);
+    let make = move |_shard| Endpoints::new(View::of(Arc::clone(&live)));
     Engine::start(engine_settings, make).map_err(|error| match error {
-        StartError::Listen { address, source } => Failure::listen(address, "--listen", &source),
+        StartError::Listen { address, source } => {
+            Failure::listen(address, &way_to_change(values, "server.listen"), &source)
+        }
         StartError::Uring { source } => Failure::uring(&source),
         StartError::Glommio { source } => Failure::glommio(&source),
         StartError::Start { .. } => Failure::failed(error.to_string()),
     })
 }
 
-fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address);
-    let listener = listener.map_err(|error| Failure::listen(address, "--admin", &error))?;
-    let nonblocking = listener.set_nonblocking(true);
-    nonblocking.map_err(|error| Failure::listen(address, "--admin", &error))?;
+fn bind_admin(address: SocketAddr, values: &Values) -> Result<TcpListener, Failure> {
+    let failure = |error| Failure::listen(address, &way_to_change(values, "admin.listen"), &error);
+    let listener = TcpListener::bind(address).map_err(failure)?;
+    listener.set_nonblocking(true).map_err(failure)?;
     Ok(listener)
+}
+
+/// Where an operator would write another value: a flag, a variable, a line of a file.
+fn way_to_change(values: &Values, name: &str) -> String {
+    let (key, setting) = values.get(name);
+    setting.source.way_to_change(key)
 }
 
 /// How many descriptors each table must have room for, or the server does not start.
@@ -262,10 +233,7 @@ impl Files {
             "{limit} open files are too few: {shards} shards need {needed}, and each connection \
              one more; raise the hard limit (`ulimit -Hn`, or LimitNOFILE= in a systemd unit)"
         );
-        Err(Failure {
-            line,
-            code: NO_PERMISSION,
-        })
+        Err(Failure::forbidden(line))
     }
 
     /// What one shard makes room for: its share of the descriptors and a quarter more, since
@@ -420,27 +388,5 @@ mod tests {
         assert!(glommio(83).check().is_err());
         assert_eq!(files(71, 2, Descriptors::PerShard).check(), Ok(()));
         assert!(files(70, 2, Descriptors::PerShard).check().is_err());
-    }
-
-    #[test]
-    fn a_refused_io_uring_is_one_line_with_a_way_out() {
-        let failure = Failure::uring(&io::Error::from(io::ErrorKind::PermissionDenied));
-        assert_eq!(failure.code, 1);
-        assert_eq!(failure.line.lines().count(), 1);
-        for part in ["permission denied", "5.19", "ulimit -l", "--io epoll"] {
-            assert!(failure.line.contains(part), "{}", failure.line);
-        }
-    }
-
-    #[test]
-    fn each_fault_of_an_address_has_its_advice_and_code() {
-        let address: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        let listen = |kind| Failure::listen(address, "--listen", &io::Error::from(kind));
-        let taken = listen(io::ErrorKind::AddrInUse);
-        assert_eq!(taken.code, 1);
-        assert!(taken.line.contains("127.0.0.1:80") && taken.line.contains("--listen"));
-        assert_eq!(listen(io::ErrorKind::PermissionDenied).code, 77);
-        assert_eq!(listen(io::ErrorKind::AddrNotAvailable).code, 1);
-        assert_eq!(listen(io::ErrorKind::OutOfMemory).line.lines().count(), 1);
     }
 }

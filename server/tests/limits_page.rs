@@ -191,6 +191,8 @@ fn each_option_that_is_a_limit_stands_on_the_page() {
         "--compression",
         "--origin",
         "--share-port",
+        "--config",
+        "--test-config",
         "--help",
     ];
     let rows = rows();

@@ -8,6 +8,7 @@ pub(crate) mod counterpart;
 pub(crate) mod crowd;
 pub(crate) mod deflate;
 pub(crate) mod exposition;
+pub(crate) mod folder;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod process;

@@ -1,0 +1,330 @@
+//! How the server is configured: flags over the environment over a file over defaults, and for each
+//! value the source that it comes from.
+//!
+//! ```text
+//!  schema (one table) ─┬─▶ flags ───────┐
+//!                      ├─▶ environment ─┼─▶ Configuration ─┬─▶ settings ─▶ the server
+//!                      ├─▶ file ────────┤                  └─▶ Listing ─▶ check-config, GET /config,
+//!                      ├─▶ defaults ────┘                                 differences
+//!                      └─▶ gen-config, docs/configuration.md
+//! ```
+
+mod file;
+pub(crate) mod listing;
+pub(crate) mod pattern;
+pub(crate) mod running;
+pub(crate) mod schema;
+pub(crate) mod source;
+mod unknown;
+pub(crate) mod value;
+pub(crate) mod values;
+pub(crate) mod written;
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pattern::Pattern;
+use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
+use source::{Fault, Faults, Source, excerpt};
+use values::{Setting, Values};
+
+/// What a configuration is made from. It can be read again: files change.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inputs {
+    /// What the flags say, by the order of [`KEYS`]; empty if there are none.
+    pub(crate) flags: Vec<Option<Setting>>,
+    /// The file that a flag names.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+}
+
+/// A configuration that has been read and checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Configuration {
+    /// The file that was read, if there was one.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) values: Values,
+    /// Those of [`DEFAULT_ENDPOINTS`] unless a file has its own.
+    pub(crate) endpoints: Vec<Values>,
+    /// What `limits.outbox-max` is, also when it is `auto`.
+    pub(crate) outbox_size: usize,
+}
+
+/// The variable that names a file.
+const FILE_VARIABLE: &str = "TIDEGATE_CONFIG";
+
+/// What a file is called where nobody names one.
+const FILE_NAME: &str = "tidegate.toml";
+
+/// With one largest message under way, so much of smaller ones may still wait.
+const OUTBOX_ROOM: usize = 128 * 1024;
+
+impl Inputs {
+    /// Reads and checks everything. `pinned` is the file that was read before: it is not looked
+    /// for again.
+    ///
+    /// # Errors
+    /// All [`Faults`], those of the file first.
+    pub(crate) fn load(&self, pinned: Option<&Path>) -> Result<Configuration, Faults> {
+        let path = match pinned {
+            Some(path) => Some(path.to_owned()),
+            None => self.find(),
+        };
+        let (content, mut faults) = match &path {
+            None => (file::FileContent::nothing(), Vec::new()),
+            Some(path) => match read(path) {
+                Ok(text) => match file::parse(&path.display().to_string(), &text) {
+                    Ok(content) => (content, Vec::new()),
+                    Err(faults) => (file::FileContent::nothing(), faults),
+                },
+                Err(faults) => return Err(faults),
+            },
+        };
+        let mut values = Values::defaults(KEYS, &Source::Default);
+        for layer in [
+            content.values,
+            self.read_environment(&mut faults),
+            self.flags.clone(),
+        ] {
+            for (index, setting) in layer.into_iter().enumerate() {
+                if let Some(setting) = setting {
+                    values.set(index, setting);
+                }
+            }
+        }
+        let endpoints = content.endpoints.unwrap_or_else(default_endpoints);
+        if faults.is_empty() {
+            faults = check(&values, &endpoints);
+        }
+        if !faults.is_empty() {
+            let forbidden = false;
+            return Err(Faults {
+                all: faults,
+                forbidden,
+            });
+        }
+        Ok(Configuration {
+            outbox_size: outbox_size(&values, &endpoints),
+            file: path,
+            values,
+            endpoints,
+        })
+    }
+
+    /// The file to be read: the one that is named, or the first of the usual places that has one.
+    fn find(&self) -> Option<PathBuf> {
+        if let Some(path) = &self.file {
+            return Some(path.clone());
+        }
+        if let Some(path) = self.variable(FILE_VARIABLE) {
+            return Some(path.into());
+        }
+        let home = self
+            .variable("HOME")
+            .map(|home| Path::new(home).join(".config"));
+        let user = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        let user = user.filter(|path| path.is_absolute()).or(home);
+        let places = [
+            Some(Path::new(".").join(FILE_NAME)),
+            user.map(|folder| folder.join("tidegate").join(FILE_NAME)),
+            Some(Path::new("/etc/tidegate").join(FILE_NAME)),
+        ];
+        places.into_iter().flatten().find(|path| path.exists())
+    }
+
+    /// A variable that is set, and not to nothing.
+    fn variable(&self, name: &str) -> Option<&OsStr> {
+        let found = self.environment.iter().find(|(known, _)| known == name);
+        found
+            .map(|(_, value)| value.as_os_str())
+            .filter(|value| !value.is_empty())
+    }
+
+    /// What the environment says, by the order of [`KEYS`].
+    fn read_environment(&self, faults: &mut Vec<Fault>) -> Vec<Option<Setting>> {
+        let mut settings: Vec<Option<Setting>> = KEYS.iter().map(|_| None).collect();
+        // In an order of its own, so that the same faults are told in the same order.
+        let mut variables: Vec<_> = self.environment.iter().collect();
+        variables.sort();
+        for (name, value) in variables {
+            let name = name.to_string_lossy();
+            if !name.starts_with(VARIABLE_PREFIX) {
+                continue;
+            }
+            let source = Source::Environment(source::plain(&name));
+            let Some(index) = KEYS.iter().position(|key| key.variable() == name) else {
+                faults.push(Fault::new(source, &unknown::variable(&name)));
+                continue;
+            };
+            let written = value.to_string_lossy();
+            match KEYS[index].parse(&written) {
+                Ok(value) => settings[index] = Some(Setting { value, source }),
+                Err(advice) => {
+                    let text = format!("'{}': {advice}", excerpt(&written));
+                    faults.push(Fault::new(source, &text));
+                }
+            }
+        }
+        settings
+    }
+}
+
+fn read(path: &Path) -> Result<String, Faults> {
+    file::read_text(path).map_err(|error| {
+        let shown = path.display();
+        let text = match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no configuration {shown}"),
+            _ => format!("cannot read the configuration {shown}: {error}"),
+        };
+        Faults {
+            all: vec![Fault::new(Source::Default, &text)],
+            forbidden: error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    })
+}
+
+fn default_endpoints() -> Vec<Values> {
+    let endpoint = |(path, kind): (&str, &str)| {
+        let mut values = Values::defaults(ENDPOINT_KEYS, &Source::Default);
+        for (name, text) in [("path", path), ("kind", kind)] {
+            let index = ENDPOINT_KEYS.iter().position(|key| key.name == name);
+            let index = index.expect("an endpoint has a path and a kind");
+            let value = ENDPOINT_KEYS[index].parse(text);
+            let value = value.expect("a test reads the default endpoints");
+            let source = Source::Default;
+            values.set(index, Setting { value, source });
+        }
+        values
+    };
+    DEFAULT_ENDPOINTS.into_iter().map(endpoint).collect()
+}
+
+/// What no key can know alone.
+fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let (listen, admin) = (
+        values.address("server.listen"),
+        values.address("admin.listen"),
+    );
+    if listen == admin && listen.port() != 0 {
+        let sources = [
+            values.source("server.listen"),
+            values.source("admin.listen"),
+        ];
+        // The one that somebody has written.
+        let source = sources.into_iter().min_by_key(|source| match source {
+            Source::File(_) => 0,
+            Source::Environment(_) => 1,
+            Source::Flag(_) => 2,
+            Source::Default => 3,
+        });
+        let text = format!("clients and operators have the same address, {listen}");
+        faults.push(Fault::new(
+            source.cloned().unwrap_or(Source::Default),
+            &text,
+        ));
+    }
+    let mut seen: HashMap<String, &Source> = HashMap::new();
+    for endpoint in endpoints {
+        let Some(path) = endpoint.path("path") else {
+            continue;
+        };
+        let source = endpoint.source("path");
+        let mut fault = |text: String| faults.push(Fault::new(source.clone(), &text));
+        if let Some(before) = seen.insert(path.to_string(), source) {
+            fault(format!("{path} is already an endpoint, at {before}"));
+        }
+        if *path == Pattern::Exact("/".to_owned()) && values.switch("server.page") {
+            fault("/ is the page; write page = false in [server] to have it".to_owned());
+        }
+        match (endpoint.choice("kind"), path) {
+            ("echo", Pattern::Topic(_)) => {
+                fault(format!("{path}: an echo has no topic"));
+            }
+            (kind @ ("topic" | "feed"), Pattern::Exact(_)) => {
+                fault(format!(
+                    "{path}: a {kind} needs {{topic}} as its last segment"
+                ));
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// Room for one largest message of any endpoint and many small ones, unless it is written.
+fn outbox_size(values: &Values, endpoints: &[Values]) -> usize {
+    let usual = values.size("limits.max-message");
+    let sizes = endpoints
+        .iter()
+        .map(|endpoint| endpoint.size("max-message").or(usual));
+    let largest = sizes.chain([usual]).flatten().max().unwrap_or(0);
+    values
+        .size("limits.outbox-max")
+        .unwrap_or(largest + OUTBOX_ROOM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file::{FAULTS_MAX, FILE_SIZE_MAX};
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let faults = file::parse("t.toml", text).unwrap_err();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_file_of_nothing_but_faults_is_read_soon() {
+        for line in [
+            "a\n",
+            "a = 1\n",
+            "[[endpoint]]\n",
+            "[[endpoint]]\na = 1\n",
+            "[server]\n",
+        ] {
+            let count =
+                faults(&line.repeat(usize::try_from(FILE_SIZE_MAX).unwrap() / line.len())).len();
+            assert!((1..=FAULTS_MAX).contains(&count), "{line:?}: {count}");
+        }
+        let inline = format!("endpoint = [{}]", "{},".repeat(300_000));
+        let found = faults(&inline);
+        assert!(
+            found[0].contains("there are 300000 endpoints, over 1000"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_in_lines_that_can_be_shown() {
+        let whole = written::file();
+        let pieces = [
+            "\"", "[", "]]", "=", "\n", "\0", "é", "\u{1b}", "\r", "'", "\\u", "-", "9", ".",
+        ];
+        for seed in 0..2_000_u64 {
+            // One step of a linear congruence for each choice.
+            let mut state = seed;
+            let mut choose = |below: usize| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from(state >> 33).unwrap() % below
+            };
+            let mut text = whole.clone();
+            for _ in 0..=choose(4) {
+                let at = choose(text.len());
+                if text.is_char_boundary(at) {
+                    text.insert_str(at, pieces[choose(pieces.len())]);
+                }
+            }
+            if let Err(faults) = file::parse("t.toml", &text) {
+                let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                assert!(!lines.is_empty(), "seed {seed}");
+                let odd = lines.iter().any(|line| line.contains(char::is_control));
+                assert!(!odd, "seed {seed}: {lines:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What the value of a key may be: how it is read, what is allowed, and how it is written back.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::pattern::Pattern;
+use crate::origin::OriginRule;
+use crate::units;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Kind {
+    /// An IP address and a port.
+    Address,
+    /// A whole number.
+    Count { min: usize, max: usize },
+    /// One of these words; `name` stands for it in the help.
+    Choice {
+        name: &'static str,
+        words: &'static [&'static str],
+    },
+    /// A number of bytes.
+    Size { min: usize, max: usize },
+    /// A span of time.
+    Span { min: Duration, max: Duration },
+    /// Yes or no.
+    Switch,
+    /// Web pages by their origins.
+    Origins,
+    /// A path of the public port, or a pattern for many.
+    Path,
+}
+
+/// The value of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// None of its own: the server or another key decides.
+    Auto,
+    Address(SocketAddr),
+    Count(usize),
+    Choice(&'static str),
+    Size(usize),
+    Span(Duration),
+    Switch(bool),
+    Origins(Vec<OriginRule>),
+    Path(Pattern),
+}
+
+/// The word for [`Value::Auto`], where it can be written.
+pub(crate) const AUTO: &str = "auto";
+
+impl Kind {
+    /// Reads what a flag or a variable of the environment says.
+    ///
+    /// # Errors
+    /// A sentence that says what is allowed.
+    pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
+        match self {
+            Self::Address => text.parse().map(Value::Address).map_err(|_| self.allowed()),
+            Self::Count { min, max } => text
+                .parse()
+                .ok()
+                .filter(|count| (min..=max).contains(count))
+                .map(Value::Count)
+                .ok_or_else(|| self.allowed()),
+            Self::Choice { words, .. } => words
+                .iter()
+                .find(|word| **word == text)
+                .map(|word| Value::Choice(word))
+                .ok_or_else(|| self.allowed()),
+            Self::Size { min, max } => {
+                let size = units::parse_size(text)?;
+                let fits = (min..=max).contains(&size);
+                fits.then_some(Value::Size(size))
+                    .ok_or_else(|| self.allowed())
+            }
+            Self::Span { min, max } => {
+                let span = units::parse_span(text)?;
+                let fits = (min..=max).contains(&span);
+                fits.then_some(Value::Span(span))
+                    .ok_or_else(|| self.allowed())
+            }
+            Self::Switch => text.parse().map(Value::Switch).map_err(|_| self.allowed()),
+            Self::Origins => {
+                let rules = text.split(',').map(str::trim);
+                let rules = rules.filter(|rule| !rule.is_empty());
+                let rules: Result<_, String> = rules.map(str::parse).collect();
+                rules.map(Value::Origins)
+            }
+            Self::Path => text.parse().map(Value::Path),
+        }
+    }
+
+    /// What can be written, as advice.
+    pub(crate) fn allowed(self) -> String {
+        match self {
+            Self::Address => "write an IP address and a port, such as 127.0.0.1:8080, \
+                              0.0.0.0:8080 or [::1]:8080"
+                .to_owned(),
+            Self::Count { min, max } => format!("write a number from {min} to {max}"),
+            Self::Choice { words, .. } => format!("write one of {}", words.join(", ")),
+            Self::Size { min, max } => format!(
+                "it must be from {} to {}",
+                units::show_size(min),
+                units::show_size(max)
+            ),
+            Self::Span { min, max } => format!(
+                "it must be from {} to {}",
+                units::show_span(min),
+                units::show_span(max)
+            ),
+            Self::Switch => "write true or false".to_owned(),
+            Self::Origins => {
+                "write a list of origins, such as [\"https://app.example.com\"]".to_owned()
+            }
+            Self::Path => {
+                "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
+            }
+        }
+    }
+
+    /// What the help of the command line calls a value.
+    pub(crate) fn placeholder(self) -> &'static str {
+        match self {
+            Self::Address => "ADDRESS",
+            Self::Count { .. } => "N",
+            Self::Choice { name, .. } => name,
+            Self::Size { .. } => "SIZE",
+            Self::Span { .. } => "TIME",
+            Self::Switch => "BOOL",
+            Self::Origins => "ORIGIN",
+            Self::Path => "PATH",
+        }
+    }
+
+    /// How a file says it, for the reference.
+    pub(crate) fn describe(self) -> String {
+        match self {
+            Self::Address => "an IP address and a port".to_owned(),
+            Self::Count { min, max } => format!("a number from {min} to {max}"),
+            Self::Choice { words, .. } => words
+                .iter()
+                .map(|word| format!("`\"{word}\"`"))
+                .collect::<Vec<_>>()
+                .join(", "),
+            Self::Size { min, max } => format!(
+                "a size from {} to {}",
+                units::show_size(min),
+                units::show_size(max)
+            ),
+            Self::Span { min, max } => format!(
+                "a time from {} to {}",
+                units::show_span(min),
+                units::show_span(max)
+            ),
+            Self::Switch => "`true` or `false`".to_owned(),
+            Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
+            Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
+        }
+    }
+}
+
+impl Value {
+    /// The value in few words, for a terminal.
+    pub(crate) fn show(&self) -> String {
+        match self {
+            Self::Auto => AUTO.to_owned(),
+            Self::Address(address) => address.to_string(),
+            Self::Count(count) => count.to_string(),
+            Self::Choice(word) => (*word).to_owned(),
+            Self::Size(size) => units::show_size(*size),
+            Self::Span(span) => units::show_span(*span),
+            Self::Switch(on) => on.to_string(),
+            Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
+            Self::Origins(rules) => show_all(rules).join(", "),
+            Self::Path(pattern) => pattern.to_string(),
+        }
+    }
+
+    /// The value as a file of TOML says it, so that the same is read back.
+    pub(crate) fn toml(&self) -> String {
+        match self {
+            Self::Count(_) | Self::Switch(_) => self.show(),
+            Self::Origins(rules) => {
+                let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
+                format!("[{}]", quoted.join(", "))
+            }
+            Self::Auto
+            | Self::Address(_)
+            | Self::Choice(_)
+            | Self::Size(_)
+            | Self::Span(_)
+            | Self::Path(_) => quote(&self.show()),
+        }
+    }
+
+    /// The value for programs.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Count(count) => (*count).into(),
+            Self::Switch(on) => (*on).into(),
+            Self::Origins(rules) => show_all(rules).into(),
+            Self::Auto
+            | Self::Address(_)
+            | Self::Choice(_)
+            | Self::Size(_)
+            | Self::Span(_)
+            | Self::Path(_) => self.show().into(),
+        }
+    }
+}
+
+fn show_all(rules: &[OriginRule]) -> Vec<String> {
+    rules.iter().map(ToString::to_string).collect()
+}
+
+/// No value that is allowed holds a quotation mark, a backslash or a control character.
+fn quote(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Kind = Kind::Size { min: 1, max: 1024 };
+    const COUNT: Kind = Kind::Count { min: 1, max: 256 };
+    const SPAN: Kind = Kind::Span {
+        min: Duration::from_millis(100),
+        max: Duration::from_secs(60),
+    };
+    const CHOICE: Kind = Kind::Choice {
+        name: "TIER",
+        words: &["off", "shared"],
+    };
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        for (kind, text) in [
+            (Kind::Address, "127.0.0.1:8080"),
+            (Kind::Address, "[::1]:0"),
+            (COUNT, "256"),
+            (CHOICE, "shared"),
+            (SIZE, "1KiB"),
+            (SPAN, "1500ms"),
+            (Kind::Switch, "true"),
+            (Kind::Origins, "https://a.example, http://b.example:3000, *"),
+            (Kind::Path, "/ws/{topic}"),
+        ] {
+            let value = kind.parse(text).unwrap();
+            assert_eq!(value.show(), text);
+            assert_eq!(kind.parse(&value.show()), Ok(value));
+        }
+        assert_eq!(Kind::Origins.parse(""), Ok(Value::Origins(Vec::new())));
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_told_what_is() {
+        for (kind, text, advice) in [
+            (Kind::Address, "localhost:1", "127.0.0.1:8080"),
+            (COUNT, "257", "from 1 to 256"),
+            (COUNT, "-1", "from 1 to 256"),
+            (CHOICE, "Shared", "off, shared"),
+            (SIZE, "2KiB", "from 1B to 1KiB"),
+            (SIZE, "1KB", "64KiB"),
+            (SPAN, "99ms", "from 100ms to 1m"),
+            (SPAN, "10", "10s"),
+            (Kind::Switch, "yes", "true or false"),
+            (Kind::Origins, "https://a.example, b", "https://example.com"),
+            (Kind::Path, "echo", "/"),
+        ] {
+            let said = kind.parse(text).unwrap_err();
+            assert!(said.contains(advice), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn toml_and_json_know_numbers_and_lists() {
+        let origins = Kind::Origins.parse("https://a.example,*").unwrap();
+        assert_eq!(origins.toml(), "[\"https://a.example\", \"*\"]");
+        assert_eq!(
+            origins.json(),
+            serde_json::json!(["https://a.example", "*"])
+        );
+        assert_eq!(Value::Count(3).toml(), "3");
+        assert_eq!(Value::Count(3).json(), 3);
+        assert_eq!(Value::Switch(false).json(), false);
+        assert_eq!(Value::Auto.toml(), "\"auto\"");
+    }
+}

@@ -1,0 +1,125 @@
+//! The configuration in force, where every thread can see it.
+//!
+//! A shard keeps a copy of its own and looks at one number for each request to learn whether
+//! there is a newer one: no message costs anything, and no request waits but the first of each
+//! shard after a reload.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::Configuration;
+use crate::routes::Routes;
+
+/// The configuration in force.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Counts the configurations. Invariant: it is raised after `current` was replaced.
+    generation: AtomicU64,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug, Clone)]
+struct Current {
+    configuration: Arc<Configuration>,
+    routes: Arc<Routes>,
+}
+
+/// What one shard knows of it.
+#[derive(Debug)]
+pub(crate) struct View {
+    live: Arc<Live>,
+    generation: u64,
+    routes: Arc<Routes>,
+}
+
+impl Live {
+    pub(crate) fn new(configuration: Configuration) -> Self {
+        Self {
+            generation: AtomicU64::new(0),
+            current: Mutex::new(Current::of(configuration)),
+        }
+    }
+
+    /// The configuration as it is now.
+    pub(crate) fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(&self.current().configuration)
+    }
+
+    /// From now on requests are answered by this one.
+    pub(crate) fn replace(&self, configuration: Configuration) {
+        *self.current() = Current::of(configuration);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Nothing is ever half written in there.
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Current {
+    fn of(configuration: Configuration) -> Self {
+        Self {
+            routes: Arc::new(Routes::of(&configuration)),
+            configuration: Arc::new(configuration),
+        }
+    }
+}
+
+impl View {
+    pub(crate) fn of(live: Arc<Live>) -> Self {
+        // Read before the routes: at worst the same routes are taken twice.
+        let generation = live.generation.load(Ordering::Acquire);
+        let routes = Arc::clone(&live.current().routes);
+        Self {
+            live,
+            generation,
+            routes,
+        }
+    }
+
+    /// The routes in force.
+    #[inline]
+    pub(crate) fn routes(&mut self) -> &Routes {
+        let generation = self.live.generation.load(Ordering::Acquire);
+        if generation != self.generation {
+            self.generation = generation;
+            self.routes = Arc::clone(&self.live.current().routes);
+        }
+        &self.routes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Inputs;
+    use crate::routes::Found;
+
+    fn configuration(file: &str) -> Configuration {
+        let file = Some(file.into());
+        Inputs {
+            file,
+            ..Inputs::default()
+        }
+        .load(None)
+        .unwrap()
+    }
+
+    #[test]
+    fn a_view_sees_what_was_replaced_at_its_next_look() {
+        let live = Arc::new(Live::new(configuration("/dev/null")));
+        let mut view = View::of(Arc::clone(&live));
+        assert!(matches!(view.routes().find("/echo"), Found::Route(..)));
+        let before = Arc::clone(&view.routes);
+        assert!(std::ptr::eq(view.routes(), &*before));
+        let mut without = configuration("/dev/null");
+        without.endpoints.clear();
+        live.replace(without);
+        assert!(matches!(view.routes().find("/echo"), Found::Nothing));
+        assert!(matches!(
+            View::of(live).routes().find("/echo"),
+            Found::Nothing
+        ));
+    }
+}

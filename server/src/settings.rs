@@ -1,0 +1,114 @@
+//! What a configuration means to the server: plain values, each of its own type.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tidegate_engine::{Compression, Descriptors, Host, Io};
+
+use crate::choices::{DriverChoice, HostChoice, Table, Tier};
+use crate::config::Configuration;
+use crate::config::values::Values;
+
+/// How the server is to run, but for what a reload changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServeSettings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    /// `None`: one for each core.
+    pub(crate) shards: Option<usize>,
+    pub(crate) io: Io,
+    pub(crate) host: Host,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) message_size_max: usize,
+    pub(crate) outbox_bytes_max: usize,
+    pub(crate) compression: Compression,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) share_port: bool,
+}
+
+/// The deadlines of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    pub(crate) handshake: Duration,
+    pub(crate) message: Duration,
+    pub(crate) send: Duration,
+    pub(crate) close: Duration,
+}
+
+impl ServeSettings {
+    /// # Panics
+    /// When the schema and this list do not agree; a test would have seen it.
+    pub(crate) fn of(configuration: &Configuration) -> Self {
+        let values = &configuration.values;
+        Self {
+            listen: values.address("server.listen"),
+            admin: values.address("admin.listen"),
+            shards: values.count("server.shards"),
+            io: chosen::<DriverChoice>(values, "server.io").into(),
+            host: chosen::<HostChoice>(values, "server.host").into(),
+            descriptors: chosen::<Table>(values, "server.descriptors").into(),
+            message_size_max: configuration.message_size_max(),
+            outbox_bytes_max: configuration.outbox_size,
+            compression: chosen::<Tier>(values, "compression.tier")
+                .with_memory(values.size("compression.memory").unwrap_or_default()),
+            timeouts: Timeouts {
+                handshake: values.span("timeouts.handshake"),
+                message: values.span("timeouts.message"),
+                send: values.span("timeouts.send"),
+                close: values.span("timeouts.close"),
+            },
+            share_port: values.switch("server.share-port"),
+        }
+    }
+}
+
+/// What a reload may have changed is asked for when it is needed.
+impl Configuration {
+    /// The largest message where an endpoint does not say otherwise.
+    pub(crate) fn message_size_max(&self) -> usize {
+        let size = self.values.size("limits.max-message");
+        size.expect("it has a default, and is never auto")
+    }
+
+    /// How long connections get to close politely.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.values.span("server.drain-timeout")
+    }
+}
+
+/// What a word of the schema means.
+fn chosen<C: ValueEnum>(values: &Values, name: &str) -> C {
+    let word = values.choice(name);
+    C::from_str(word, false).expect("a test has read each word of the schema")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::schema::KEYS;
+    use crate::config::value::Kind;
+
+    use super::*;
+
+    #[test]
+    fn every_word_of_the_schema_means_something() {
+        let mut held = 0;
+        for key in KEYS {
+            let Kind::Choice { words, .. } = key.kind else {
+                continue;
+            };
+            for word in words {
+                let known = match key.name {
+                    "server.io" => DriverChoice::from_str(word, false).is_ok(),
+                    "server.host" => HostChoice::from_str(word, false).is_ok(),
+                    "server.descriptors" => Table::from_str(word, false).is_ok(),
+                    "compression.tier" => Tier::from_str(word, false).is_ok(),
+                    other => panic!("{other} is read by nobody"),
+                };
+                assert!(known, "{} = {word}", key.name);
+                held += 1;
+            }
+        }
+        assert_eq!(held, 11, "a word came or went");
+    }
+}

@@ -1,0 +1,351 @@
+//! A configuration that changes while the server runs: good and bad ones, what is taken, what is
+//! kept, and connections that do not notice.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use support::clock;
+use support::crowd;
+use support::folder::Folder;
+use support::http;
+use support::server::{self, PROGRAM, Server};
+use support::wire;
+
+/// A server with a file that can be written anew.
+struct Stage {
+    folder: Folder,
+    file: String,
+    server: Server,
+}
+
+impl Stage {
+    #[track_caller]
+    fn with(text: &str) -> Self {
+        let folder = Folder::new();
+        let file = folder.write("tidegate.toml", text);
+        let server = Server::with(&["-c", &file]);
+        Self {
+            folder,
+            file,
+            server,
+        }
+    }
+
+    /// Writes the file, sends the signal, and waits until that had this result once more.
+    #[track_caller]
+    fn reload(&self, text: &str, result: &str) {
+        let labels = [("result", result)];
+        let count = || {
+            let metrics = self.server.metrics();
+            metrics.sum("tidegate_config_reload_total", &labels)
+        };
+        let before = count().expect("a metric");
+        self.folder.write("tidegate.toml", text);
+        self.server.signal(Signal::HUP);
+        clock::until_equal("a reload", &Some(before + 1), count);
+    }
+
+    /// The status that a request to open a WebSocket gets.
+    #[track_caller]
+    fn status(&self, path: &str, lines: &[&str]) -> u16 {
+        let mut client = self.server.connect();
+        client.send(wire::upgrade(path, lines).as_bytes());
+        client.head().status
+    }
+
+    /// All that the server said to its end.
+    #[track_caller]
+    fn end(mut self) -> (Vec<String>, Vec<String>) {
+        self.server.signal(Signal::INT);
+        let (status, output, errors) = self.server.ended();
+        assert_eq!(status.code(), Some(0), "{errors:?}");
+        (output, errors)
+    }
+}
+
+fn endpoint(path: &str, kind: &str) -> String {
+    format!("[[endpoint]]\npath = \"{path}\"\nkind = \"{kind}\"\n")
+}
+
+#[test]
+fn a_removed_endpoint_is_gone_for_newcomers_and_lives_for_those_who_are_there() {
+    let stage = Stage::with(&(endpoint("/old", "echo") + &endpoint("/room/{topic}", "topic")));
+    // On every shard, so that each has to learn it.
+    let mut members = crowd::on_every_shard(&stage.server, "/room/a", 5);
+    let mut echo = stage.server.open("/old");
+    echo.echoes("before");
+    stage.reload(&endpoint("/new", "echo"), "success");
+    for _ in 0..20 {
+        assert_eq!(stage.status("/old", &[]), 404);
+        assert_eq!(stage.status("/room/a", &[]), 404);
+        stage.server.open("/new").echoes("new");
+    }
+    echo.echoes("after");
+    members[0].text("still here");
+    for member in &mut members {
+        member.hears("still here");
+    }
+    let closes = stage.server.metrics().sum("tidegate_closes_total", &[]);
+    let (output, errors) = stage.end();
+    // 20 newcomers came and went.
+    assert!(closes <= Some(20), "somebody was closed: {closes:?}");
+    for part in ["endpoint /old: gone: echo", "endpoint /new: new: echo"] {
+        assert!(output.iter().any(|line| line.contains(part)), "{output:?}");
+    }
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_is_told_where() {
+    let stage = Stage::with(&endpoint("/a", "echo"));
+    let mut client = stage.server.open("/a");
+    let gauge = |name| stage.server.metrics().sum(name, &[]);
+    assert_eq!(gauge("tidegate_config_last_reload_successful"), Some(1));
+    let taken_at = gauge("tidegate_config_last_reload_timestamp_seconds");
+    assert!(taken_at > Some(1_600_000_000), "{taken_at:?}");
+    stage.reload("[limits]\nmax-mesage = 1\nio = 3\n", "failure");
+    assert_eq!(gauge("tidegate_config_last_reload_successful"), Some(0));
+    assert_eq!(
+        gauge("tidegate_config_last_reload_timestamp_seconds"),
+        taken_at
+    );
+    client.echoes("after");
+    stage.server.open("/a").echoes("new");
+    fs::remove_file(&stage.file).unwrap();
+    let before = gauge("tidegate_config_reload_total");
+    stage.server.signal(Signal::HUP);
+    let count = || gauge("tidegate_config_reload_total");
+    clock::until_equal("a reload", &before.map(|count| count + 1), count);
+    stage.server.open("/a").echoes("without a file");
+    // It recovers, and says so.
+    stage.reload(&endpoint("/b", "echo"), "success");
+    assert_eq!(gauge("tidegate_config_last_reload_successful"), Some(1));
+    assert_eq!(stage.status("/a", &[]), 404);
+    client.echoes("at last");
+    let file = stage.file.clone();
+    let (_, errors) = stage.end();
+    let not = "tidegate: the configuration is not reloaded: ";
+    let wanted = [
+        format!("{not}{file}:2:1: unknown key max-mesage in [limits]; did you mean max-message?"),
+        format!("{not}{file}:3:1: unknown key io in [limits]; it belongs in [server]"),
+        format!("{not}there is no configuration {file}"),
+    ];
+    assert_eq!(errors, wanted);
+}
+
+#[test]
+fn origins_and_sizes_change_for_newcomers() {
+    let origin = "Origin: https://app.example";
+    let stage = Stage::with("");
+    assert_eq!(stage.status("/echo", &[origin]), 403);
+    let mut client = stage.server.open("/echo");
+    let text = "[server]\norigins = [\"https://app.example\"]\n[limits]\nmax-message = 10\n";
+    stage.reload(text, "success");
+    for _ in 0..10 {
+        assert_eq!(stage.status("/echo", &[origin]), 101);
+        let mut newcomer = stage.server.open("/echo");
+        newcomer.echoes("0123456789");
+        newcomer.text("0123456789a");
+        assert_eq!(newcomer.close_code(), 1009);
+    }
+    client.echoes("0123456789a");
+    assert_eq!(stage.server.publish("a", b"0123456789a"), 413);
+    assert_eq!(stage.server.publish("a", b"0123456789"), 202);
+    // An endpoint's own values go before those of all.
+    let own = endpoint("/echo", "echo") + "origins = []\nmax-message = 20\n";
+    stage.reload(&format!("{text}{own}"), "success");
+    assert_eq!(stage.status("/echo", &[origin]), 403);
+    stage.server.open("/echo").echoes("0123456789a");
+}
+
+#[test]
+fn the_page_comes_and_goes() {
+    let stage = Stage::with("[server]\npage = false\n");
+    let page = || http::request(stage.server.public, "GET", "/", b"").status;
+    assert_eq!(page(), 404);
+    stage.reload("", "success");
+    assert_eq!(page(), 200);
+}
+
+#[test]
+fn what_needs_a_restart_is_kept_and_named() {
+    let stage = Stage::with("[timeouts]\nclose = \"9s\"\n");
+    let text = "[server]\nshards = 3\nio = \"auto\"\npage = false\n[timeouts]\nclose = \"8s\"\n\
+                send = \"7s\"\n[limits]\nmax-message = \"1MiB\"\n";
+    stage.reload(text, "success");
+    let config = stage.server.look_json("/config");
+    let value = |key: &str| {
+        let values = config["values"].as_array().unwrap();
+        let entry = values.iter().find(|entry| entry["key"] == key).unwrap();
+        (entry["value"].clone(), entry["place"].clone())
+    };
+    let file = &stage.file;
+    // A flag goes before the file, and is no difference.
+    assert_eq!(value("server.shards"), (2.into(), "--shards".into()));
+    assert_eq!(
+        value("timeouts.close"),
+        ("9s".into(), format!("{file}:2").into())
+    );
+    assert_eq!(value("timeouts.send"), ("30s".into(), "default".into()));
+    assert_eq!(
+        value("server.page"),
+        (false.into(), format!("{file}:4").into())
+    );
+    assert_eq!(value("limits.max-message").0, "1MiB");
+    let file = file.clone();
+    let (output, errors) = stage.end();
+    let wanted = [
+        "limits.outbox-max: auto (192KiB) -> auto (1152KiB) (default)".to_owned(),
+        format!("timeouts.send: 30s -> 7s ({file}:7)"),
+        format!("timeouts.close: 9s -> 8s ({file}:6)"),
+    ];
+    let mut errors = errors;
+    let mut wanted = wanted.map(|line| format!("tidegate: kept until a restart: {line}"));
+    errors.sort();
+    wanted.sort();
+    assert_eq!(errors, wanted);
+    assert!(
+        output
+            .iter()
+            .any(|line| line.contains("server.page: true -> false")),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_reload_over_http_says_what_it_did() {
+    let stage = Stage::with("");
+    let admin = stage.server.admin;
+    let reload = || http::request(admin, "POST", "/reload", b"");
+    assert_eq!(reload().text(), "nothing has changed\n");
+    stage.folder.write(
+        "tidegate.toml",
+        "[server]\npage = false\nshards = \"auto\"\n",
+    );
+    let answer = reload();
+    assert_eq!(answer.status, 200);
+    let wanted = format!("reloaded: server.page: true -> false ({}:2)\n", stage.file);
+    assert_eq!(answer.text(), wanted);
+    stage.folder.write("tidegate.toml", "page = false\n");
+    let answer = reload();
+    assert_eq!(answer.status, 422);
+    assert!(
+        answer.text().contains(":1:1: unknown key page"),
+        "{answer:?}"
+    );
+    // A web page cannot do that.
+    let mut page = support::client::Client::connect(admin);
+    page.send(b"POST /reload HTTP/1.1\r\nHost: a\r\nOrigin: https://evil.example\r\n\r\n");
+    assert_eq!(page.head().status, 403);
+    let labels = [("result", "success")];
+    let metrics = stage.server.metrics();
+    assert_eq!(
+        metrics.sum("tidegate_config_reload_total", &labels),
+        Some(2)
+    );
+}
+
+#[test]
+fn a_dry_run_shows_what_a_reload_would_do_and_does_not_do_it() {
+    let stage = Stage::with("");
+    let text = "[server]\npage = false\nshards = 1\n[timeouts]\nsend = \"1s\"\n";
+    stage.folder.write("tidegate.toml", text);
+    let at = stage.server.admin.to_string();
+    let mut command = Command::new(PROGRAM);
+    // Its own environment is not that of the server.
+    command.env("TIDEGATE__TIMEOUTS__CLOSE", "1s");
+    command.args(["check-config", "--dry-run", "--at", &at]);
+    let ended = server::run(&mut command);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let squeeze = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = ended.output.iter().map(squeeze).collect();
+    let wanted = [
+        format!("reload server.page true -> false ({}:2)", stage.file),
+        format!("restart timeouts.send 30s -> 1s ({}:5)", stage.file),
+    ];
+    assert_eq!(lines, wanted);
+    let page = http::request(stage.server.public, "GET", "/", b"");
+    assert_eq!(page.status, 200, "nothing was done");
+    stage.folder.write("tidegate.toml", "nonsense");
+    assert_eq!(server::run(&mut command).code, Some(78));
+    let mut nobody = Command::new(PROGRAM);
+    nobody.args([
+        "check-config",
+        "--dry-run",
+        "--at",
+        &stage.server.public.to_string(),
+    ]);
+    let ended = server::run(&mut nobody);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.errors.len(), 1, "{ended:?}");
+}
+
+#[test]
+fn a_file_that_came_later_is_found_by_a_reload() {
+    let folder = Folder::new();
+    let mut command = Command::new(PROGRAM);
+    command
+        .current_dir(folder.path())
+        .env("HOME", folder.path())
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("TIDEGATE_CONFIG");
+    let server = Server::from(command, &[]);
+    folder.write("tidegate.toml", &endpoint("/late", "echo"));
+    server.signal(Signal::HUP);
+    let labels = [("result", "success")];
+    server.until_metric("tidegate_config_reload_total", &labels, 1);
+    server.open("/late").echoes("found");
+    // From then on it is this file: when it is gone, nothing is taken in its place.
+    fs::remove_file(folder.path().join("tidegate.toml")).unwrap();
+    server.signal(Signal::HUP);
+    let labels = [("result", "failure")];
+    server.until_metric("tidegate_config_reload_total", &labels, 1);
+    server.open("/late").echoes("still there");
+}
+
+#[test]
+fn the_drain_takes_the_time_that_was_reloaded() {
+    let stage = Stage::with("[server]\ndrain-timeout = \"60s\"\n");
+    let mut silent = stage.server.open("/ws/a");
+    stage.reload("[server]\ndrain-timeout = \"1s\"\n", "success");
+    stage.server.signal(Signal::TERM);
+    assert_eq!(silent.close_code(), 1001);
+    let Stage { mut server, .. } = stage;
+    // `ended` has a deadline of its own, far below the 60 s of before.
+    let (status, output, errors) = server.ended();
+    assert_eq!(status.code(), Some(0), "{errors:?}");
+    assert!(
+        output.iter().any(|line| line.contains("at most 1s")),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn reloads_in_a_storm_lose_nobody() {
+    let stage = Stage::with("");
+    let mut clients = crowd::on_every_shard(&stage.server, "/echo", 5);
+    for round in 0..50 {
+        let text = ["", "nonsense", "[server]\npage = false\n"][round % 3];
+        stage.folder.write("tidegate.toml", text);
+        stage.server.signal(Signal::HUP);
+        let spoken = format!("round {round}");
+        for client in &mut clients {
+            client.echoes(&spoken);
+        }
+        stage.server.open("/echo").echoes("new");
+    }
+    stage.reload("", "success");
+    let metrics = stage.server.metrics();
+    assert_eq!(
+        metrics.sum("tidegate_closes_total", &[("reason", "protocol_error")]),
+        Some(0)
+    );
+    for client in &mut clients {
+        client.echoes("at the end");
+        client.hears_nothing_more();
+    }
+}
