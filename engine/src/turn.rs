@@ -94,8 +94,12 @@ pub(crate) struct Turn {
     pendings: Vec<Pending>,
 }
 
-/// Beyond this, an arena or a list is given back after the turn that needed it.
+/// Beyond this, an arena is given back after the turn that needed it.
 const KEPT_SIZE_MAX: usize = 1024 * 1024;
+
+/// Beyond this, a list is: 4,096 who are sent to. A turn with more lasts tens of milliseconds in
+/// the kernel; what is kept for it would be 24 bytes for each of a million, for ever.
+const LIST_KEPT_SIZE_MAX: usize = 64 * 1024;
 
 fn index(value: usize) -> u32 {
     u32::try_from(value).expect("a turn is bounded far below 4 GiB")
@@ -322,6 +326,16 @@ impl Turn {
         self.pendings.clear();
     }
 
+    /// So many more connections are about to be sent something: the lists grow once, and no
+    /// larger than they must be.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.links.reserve(count);
+        // Those who are in the list already may be the very same.
+        if self.pendings.is_empty() {
+            self.pendings.reserve(count);
+        }
+    }
+
     /// Forgets what was written to `wire`: it has been sent.
     #[inline]
     pub(crate) fn forget_wire(&mut self) {
@@ -346,10 +360,15 @@ impl Turn {
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);
-        self.runs.shrink_to(KEPT_SIZE_MAX / size_of::<Run>());
-        self.links.shrink_to(KEPT_SIZE_MAX / size_of::<Link>());
-        self.pendings
-            .shrink_to(KEPT_SIZE_MAX / size_of::<Pending>());
+        give_back(&mut self.runs);
+        give_back(&mut self.links);
+        give_back(&mut self.pendings);
+    }
+}
+
+fn give_back<T>(list: &mut Vec<T>) {
+    if list.capacity() * size_of::<T>() > LIST_KEPT_SIZE_MAX {
+        *list = Vec::new();
     }
 }
 
@@ -446,6 +465,28 @@ mod tests {
         let second = turn.keep(run);
         assert_eq!(first.as_ptr(), second.as_ptr());
         assert_eq!(&*first, b"hello");
+    }
+
+    #[test]
+    fn lists_of_a_crowd_are_made_once_and_given_back_after_the_turn() {
+        let mut turn = Turn::default();
+        let crowd = |turn: &mut Turn, count: u32| {
+            let run = turn.add_run(Bytes::Post(0, 0), 1);
+            turn.reserve(count as usize);
+            for slot in 0..count {
+                turn.enqueue(&mut NONE.clone(), slot, run, 0);
+            }
+        };
+        let per_head = (size_of::<Link>() + size_of::<Pending>()) as u64;
+        let made = allocation_counter::measure(|| crowd(&mut turn, 18_000));
+        assert!(made.bytes_total < 18_000 * per_head + 1024, "{made:?}");
+        turn.clear();
+        assert!(turn.memory() < 1024, "{}", turn.memory());
+        // A small crowd finds its lists where it left them.
+        crowd(&mut turn, 4_000);
+        turn.clear();
+        let made = allocation_counter::measure(|| crowd(&mut turn, 4_000));
+        assert_eq!(made.count_total, 0);
     }
 
     #[test]

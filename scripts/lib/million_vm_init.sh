@@ -47,12 +47,12 @@ number() {
 }
 
 connections() {
-    wget -q -T 60 -O - http://127.0.0.1:9090/metrics |
+    wget -q -O - http://127.0.0.1:9090/metrics |
         awk '/^tidegate_connections[{ ]/ { sum += $NF } END { print sum + 0 }'
 }
 
 look() {
-    say "seen $1 connections $2 rss_kb $(number VmRSS "/proc/$server/status")" \
+    say "seen $1 connections $2 rss_kb $(number Rss "/proc/$server/smaps_rollup")" \
         "available_kb $(number MemAvailable /proc/meminfo) slab_kb $(number Slab /proc/meminfo)" \
         "tcp_inuse $(number inuse /proc/net/sockstat) seconds $(cut -d ' ' -f 1 /proc/uptime)"
 }

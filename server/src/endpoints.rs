@@ -90,9 +90,9 @@ impl Endpoints {
         match route {
             Route::Page => Answer::Respond(page(request.method())),
             Route::Echo => self.open(request, Endpoint::Echo),
-            Route::Room(topic) => self.open(request, Endpoint::Room(Rc::new(topic))),
-            Route::Feed(topic) => self.open(request, Endpoint::Feed(Rc::new(topic))),
-            Route::Count(topic) => self.open(request, Endpoint::Count(Rc::new(topic))),
+            Route::Room(topic) => self.open(request, Endpoint::Room(self.names.spelling(topic))),
+            Route::Feed(topic) => self.open(request, Endpoint::Feed(self.names.spelling(topic))),
+            Route::Count(topic) => self.open(request, Endpoint::Count(self.names.spelling(topic))),
             Route::BadName(fault) => Answer::Refuse(refuse_name(fault)),
             Route::Unknown => nothing_here(request),
         }
@@ -132,7 +132,7 @@ impl Handler for Endpoints {
         else {
             return;
         };
-        // The request brought a spelling of its own; the connection keeps the shared one.
+        // A name that was not known when it was requested becomes the shared one.
         *name = self.names.intern(Rc::clone(name));
         match context.state().clone() {
             Endpoint::Echo => {}

@@ -7,6 +7,7 @@ use tidegate_proto::{Message, MessageKind};
 use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
 use crate::compression::Compressor;
 use crate::core::Core;
+use crate::listing::Listing;
 use crate::outbox::COPIED_SIZE_MAX;
 use crate::survey::Survey;
 use crate::tasks::Request;
@@ -80,14 +81,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 } => {
                     self.core.publish_from_outside(&topic, kind, &payload);
                 }
-                Letter::Topics(answer) => {
-                    let topics = self.core.topics.iter();
-                    let list = topics
-                        .map(|t| (t.name.to_string(), t.subscribers.len()))
-                        .collect();
-                    // Whoever asked may have gone.
-                    let _ = answer.try_send(list);
-                }
+                Letter::Topics(parts) => self.listings.push(Listing::new(parts)),
                 Letter::Memory(answer) => self.surveys.push(Survey::new(answer)),
                 Letter::Drain(within) => self.start_drain(within),
                 Letter::Stop => self.stopped = true,
@@ -136,6 +130,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     fn fan_out(&mut self, topic: u32, plain: RunIndex) {
         let mut deflated = Deflated::default();
         let mut index = 0;
+        let listening = self.core.topics.get(topic).subscribers.len();
+        self.core.turn.reserve(listening);
         loop {
             let core = &mut self.core;
             let subscribers = &core.topics.get(topic).subscribers;
