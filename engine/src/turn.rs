@@ -322,6 +322,11 @@ impl Turn {
     pub(crate) fn clear_replies(&mut self) {
         self.forget_wire();
         self.runs.clear();
+        self.forget_pendings();
+    }
+
+    /// Forgets who was to be sent what: all have been sent to. The runs stay.
+    pub(crate) fn forget_pendings(&mut self) {
         self.links.clear();
         self.pendings.clear();
     }

@@ -17,6 +17,7 @@ use crate::{
 
 mod allocations;
 mod compression;
+mod crowd;
 mod laws;
 mod listing;
 mod peer;
