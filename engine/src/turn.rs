@@ -473,28 +473,6 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_a_crowd_are_made_once_and_given_back_after_the_turn() {
-        let mut turn = Turn::default();
-        let crowd = |turn: &mut Turn, count: u32| {
-            let run = turn.add_run(Bytes::Post(0, 0), 1);
-            turn.reserve(count as usize);
-            for slot in 0..count {
-                turn.enqueue(&mut NONE.clone(), slot, run, 0);
-            }
-        };
-        let per_head = (size_of::<Link>() + size_of::<Pending>()) as u64;
-        let made = allocation_counter::measure(|| crowd(&mut turn, 18_000));
-        assert!(made.bytes_total < 18_000 * per_head + 1024, "{made:?}");
-        turn.clear();
-        assert!(turn.memory() < 1024, "{}", turn.memory());
-        // A small crowd finds its lists where it left them.
-        crowd(&mut turn, 4_000);
-        turn.clear();
-        let made = allocation_counter::measure(|| crowd(&mut turn, 4_000));
-        assert_eq!(made.count_total, 0);
-    }
-
-    #[test]
     fn a_cancelled_connection_is_not_sent_to() {
         let mut turn = Turn::default();
         let mut pending = NONE;
