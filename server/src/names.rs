@@ -154,7 +154,7 @@ impl Names {
     /// The shared spelling of a name that is known, so that nothing is allocated for it; else
     /// one of its own. Either is interned when the connection opens.
     pub(crate) fn spelling(&self, name: CompactString) -> Rc<CompactString> {
-        let known = self.known.get(&name).map(Rc::clone);
+        let known = self.known.get(&name).cloned();
         known.unwrap_or_else(|| Rc::new(name))
     }
 
