@@ -92,6 +92,31 @@ fn a_frame_beyond_the_buffer_closes_the_connection() {
 }
 
 #[test]
+fn a_bare_handshake_is_answered_with_what_belongs_to_its_key() {
+    let server = BareEcho::start_with(&["--bare-handshake"]);
+    for nonce in [[7; 16], [8; 16]] {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let key = ClientKey::new(nonce);
+        let mut request = Vec::new();
+        key.write_request("localhost", "/", &[], &mut request);
+        stream.write_all(&request).unwrap();
+        let mut answer = vec![0; 129];
+        stream.read_exact(&mut answer).unwrap();
+        let response = key.read_response(&answer, &HeadLimits::default());
+        assert_eq!(response.unwrap().unwrap().1, answer.len());
+        stream.write_all(b"\x82\x81\0\0\0\0x").unwrap();
+        expect(&mut stream, b"\x82\x01x");
+    }
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"");
+}
+
+#[test]
 fn what_is_no_handshake_is_not_answered() {
     let server = BareEcho::start();
     let mut stream = TcpStream::connect(server.address).unwrap();

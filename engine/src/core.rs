@@ -371,7 +371,9 @@ impl<H: Handler> Core<H> {
         // The subscription that has taken its place in the list must be found there.
         if let Some(moved) = open.subscriptions.get(back).copied() {
             let subscribers = &mut self.topics.get_mut(moved.topic).subscribers;
-            subscribers[moved.place as usize].back = u32::try_from(back).expect("it is a place");
+            let subscriber = subscribers.get_mut(moved.place as usize);
+            subscriber.expect("it hears the topic").back =
+                u32::try_from(back).expect("it is a place");
         }
         self.leave(topic, place);
     }

@@ -1,14 +1,17 @@
 //! Speaks to the shards from other threads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use compact_str::CompactString;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use tidegate_proto::Message;
 
 use crate::compression::Budget;
 use crate::counters::Shared;
+use crate::listing::Part;
 use crate::mailbox::{Address, Letter};
 use crate::{Busy, Snapshot};
 
@@ -26,7 +29,7 @@ pub struct Handle {
 /// A shard's address, whatever its handlers tell each other.
 pub(crate) trait Door: Send + Sync {
     fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy>;
-    fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool;
+    fn ask_topics(&self, parts: Sender<Part>) -> bool;
     fn ask_memory(&self, answer: Sender<Vec<MemoryUse>>) -> bool;
     fn drain(&self, within: Duration);
     fn stop(&self);
@@ -73,8 +76,8 @@ impl<N: Send> Door for Address<N> {
         .map_err(|_| Busy)
     }
 
-    fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool {
-        self.send(Letter::Topics(answer), LETTER_TIMEOUT)
+    fn ask_topics(&self, parts: Sender<Part>) -> bool {
+        self.send(Letter::Topics(parts), LETTER_TIMEOUT)
     }
 
     fn ask_memory(&self, answer: Sender<Vec<MemoryUse>>) -> bool {
@@ -113,29 +116,28 @@ impl Handle {
         self.budget.bytes_used()
     }
 
-    /// All topics that somebody hears, sorted by name. A shard that does not answer within
+    /// All topics that somebody hears, sorted by name, listed while the shards go on serving:
+    /// those that come or go meanwhile may be in the list or not. A shard that says nothing for
     /// `timeout` is left out.
     #[must_use]
     pub fn topics(&self, timeout: Duration) -> Vec<TopicCount> {
-        let (answer, answers) = bounded(self.doors.len());
-        let asked = self
-            .doors
-            .iter()
-            .filter(|door| door.ask_topics(answer.clone()))
-            .count();
-        drop(answer);
-        let mut counts = std::collections::BTreeMap::new();
-        for _ in 0..asked {
-            let Ok(list) = answers.recv_timeout(timeout) else {
-                break;
-            };
-            for (name, subscribers) in list {
+        let asked: Vec<_> = (self.doors.iter())
+            .map(|door| {
+                let (parts, listed) = unbounded();
+                door.ask_topics(parts).then_some(listed)
+            })
+            .collect();
+        let mut counts = BTreeMap::new();
+        for listed in asked.into_iter().flatten() {
+            for (name, subscribers) in all_parts(&listed, timeout).unwrap_or_default() {
                 *counts.entry(name).or_insert(0) += subscribers;
             }
         }
-        counts
-            .into_iter()
-            .map(|(name, subscribers)| TopicCount { name, subscribers })
+        (counts.into_iter())
+            .map(|(name, subscribers)| TopicCount {
+                name: name.into(),
+                subscribers,
+            })
             .collect()
     }
 
@@ -167,10 +169,47 @@ impl Handle {
     }
 }
 
+/// What one shard has listed, each topic once; `None` if it has said nothing for `timeout`.
+fn all_parts(listed: &Receiver<Part>, timeout: Duration) -> Option<BTreeMap<CompactString, usize>> {
+    let mut whole = BTreeMap::new();
+    loop {
+        match listed.recv_timeout(timeout) {
+            // Whichever was seen last of a topic that went and came again.
+            Ok(part) => whole.extend(part),
+            Err(RecvTimeoutError::Disconnected) => return Some(whole),
+            Err(RecvTimeoutError::Timeout) => return None,
+        }
+    }
+}
+
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
             .field("shards", &self.doors.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_topic_that_moves_while_it_is_listed_counts_once() {
+        let (parts, listed) = unbounded();
+        parts.send(vec![("a".into(), 1), ("b".into(), 2)]).unwrap();
+        parts.send(vec![("a".into(), 3)]).unwrap();
+        drop(parts);
+        let whole = all_parts(&listed, TIMEOUT).unwrap();
+        assert_eq!(whole, BTreeMap::from([("a".into(), 3), ("b".into(), 2)]));
+    }
+
+    #[test]
+    fn a_list_without_an_end_is_none() {
+        let (parts, listed) = unbounded();
+        parts.send(vec![("a".into(), 1)]).unwrap();
+        assert_eq!(all_parts(&listed, Duration::ZERO), None);
     }
 }

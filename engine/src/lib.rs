@@ -38,6 +38,7 @@ mod engine;
 mod handle;
 mod handler;
 mod id;
+mod listing;
 mod mailbox;
 mod outbox;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tidegate_io::waker::Ring;
 use tidegate_proto::MessageKind;
 
 use crate::MemoryUse;
+use crate::listing::Part;
 
 mod bag;
 mod doorbell;
@@ -44,7 +45,7 @@ pub(crate) enum Letter<N> {
         payload: Vec<u8>,
     },
     /// From another thread: which topics are there, and how many hear them?
-    Topics(Answer<Vec<(String, usize)>>),
+    Topics(Answer<Part>),
     /// From another thread: what does your memory go to?
     Memory(Answer<Vec<MemoryUse>>),
     /// Close every connection politely within this time, then end.

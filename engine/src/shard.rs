@@ -21,6 +21,7 @@ use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
 use crate::core::{Core, Operation};
 use crate::counters::Shared;
+use crate::listing::Listing;
 use crate::mailbox::{Letter, Mailbox, Post};
 #[cfg(test)]
 use crate::planted::Bug;
@@ -54,6 +55,8 @@ pub(crate) struct Shard<D, H: Handler> {
     drain: Option<Drain>,
     /// What is being added up for whoever asked.
     pub(crate) surveys: Vec<Survey>,
+    /// What is being listed for whoever asked.
+    pub(crate) listings: Vec<Listing>,
     stopped: bool,
 }
 
@@ -106,6 +109,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             sweep_at,
             drain: None,
             surveys: Vec::new(),
+            listings: Vec::new(),
             stopped: false,
         };
         shard.handler.on_start(&mut ShardContext {
@@ -177,7 +181,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             .drain
             .as_ref()
             .is_some_and(|d| d.told < core.connections.capacity());
-        let chores = telling || !self.surveys.is_empty();
+        let chores = telling || !self.surveys.is_empty() || !self.listings.is_empty();
         if core.has_work() || !core.operations.is_empty() || chores {
             return Timeout::Now;
         }

@@ -94,8 +94,12 @@ pub(crate) struct Turn {
     pendings: Vec<Pending>,
 }
 
-/// Beyond this, an arena or a list is given back after the turn that needed it.
+/// Beyond this, an arena is given back after the turn that needed it.
 const KEPT_SIZE_MAX: usize = 1024 * 1024;
+
+/// Beyond this, a list is: 4,096 who are sent to. A turn with more lasts tens of milliseconds in
+/// the kernel; what is kept for it would be 24 bytes for each of a million, for ever.
+const LIST_KEPT_SIZE_MAX: usize = 64 * 1024;
 
 fn index(value: usize) -> u32 {
     u32::try_from(value).expect("a turn is bounded far below 4 GiB")
@@ -318,8 +322,23 @@ impl Turn {
     pub(crate) fn clear_replies(&mut self) {
         self.forget_wire();
         self.runs.clear();
+        self.forget_pendings();
+    }
+
+    /// Forgets who was to be sent what: all have been sent to. The runs stay.
+    pub(crate) fn forget_pendings(&mut self) {
         self.links.clear();
         self.pendings.clear();
+    }
+
+    /// So many more connections are about to be sent something: the lists grow once, and no
+    /// larger than they must be.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.links.reserve(count);
+        // Those who are in the list already may be the very same.
+        if self.pendings.is_empty() {
+            self.pendings.reserve(count);
+        }
     }
 
     /// Forgets what was written to `wire`: it has been sent.
@@ -346,10 +365,15 @@ impl Turn {
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);
-        self.runs.shrink_to(KEPT_SIZE_MAX / size_of::<Run>());
-        self.links.shrink_to(KEPT_SIZE_MAX / size_of::<Link>());
-        self.pendings
-            .shrink_to(KEPT_SIZE_MAX / size_of::<Pending>());
+        give_back(&mut self.runs);
+        give_back(&mut self.links);
+        give_back(&mut self.pendings);
+    }
+}
+
+fn give_back<T>(list: &mut Vec<T>) {
+    if list.capacity() * size_of::<T>() > LIST_KEPT_SIZE_MAX {
+        *list = Vec::new();
     }
 }
 

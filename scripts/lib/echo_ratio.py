@@ -1,4 +1,5 @@
-"""Measures the server's CPU time per echo against a bare epoll loop, in turns.
+"""Measures the server's CPU time per echo against a bare epoll loop, in turns; with --connects,
+connects per second and CPU time per connect.
 
 The two take turns, round by round, so that whatever else the machine does meets both.
 Each is pinned to core 0, the client to core 1. A ratio is formed within each round.
@@ -10,6 +11,44 @@ import measure
 
 # Name, connections, messages in flight on each.
 CELLS = [("100", 100, 1), ("1,000", 1_000, 1), ("10,000", 10_000, 1), ("100, 16 at once", 100, 16)]
+
+
+# Of the load client: 64 connections, each of which is closed and opened again all the time.
+CONNECTS = [("dropped by a reset", ["--reset"]), ("closed by a close frame", [])]
+
+
+def connects(make, how, chosen):
+    with make() as server:
+        report = measure.bench(
+            server, "churn", "-c", 64, "-d", chosen.duration, "--sources", 8, "--abort", *how,
+        )
+    if not report["ok"]:
+        raise SystemExit(f"{server.name}: {report['errors']} {report['connect_failures']}")
+    return {**report, "per_second": report["churn"]["turns_per_second"]}
+
+
+def ratios_of(ours, bare):
+    return [one / other for one, other in zip(ours, bare)]
+
+
+def compare_connects(chosen):
+    print("| connects | | tidegate | bare loop | ratio |\n|---|---|---|---|---|")
+    for name, how in CONNECTS:
+        ours, bare = [], []
+        for turn in range(chosen.rounds):
+            runs = [
+                (measure.tidegate, ours),
+                (lambda: measure.bare_echo("--bare-handshake"), bare),
+            ]
+            for make, reports in runs if turn % 2 == 0 else reversed(runs):
+                reports.append(connects(make, how, chosen))
+        for what, key, digits in (("per second", "per_second", 0), ("µs of CPU time", "cpu_us_per_message", 2)):
+            left, right = ([report[key] for report in reports] for reports in (ours, bare))
+            print(
+                f"| {name} | {what} | {measure.spread(left, digits)} | {measure.spread(right, digits)} "
+                f"| {measure.spread(ratios_of(left, right), 3)} |", flush=True
+            )
+    return ours[-1]
 
 
 def cpu(make, connections, pipeline, chosen):
@@ -28,8 +67,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--duration", default="3s", help="of each run [%(default)s]")
     parser.add_argument("--size", default="20", help="of a message [%(default)s]")
+    parser.add_argument("--connects", action="store_true", help="connects instead of echoes")
     chosen = parser.parse_args()
 
+    if chosen.connects:
+        report = compare_connects(chosen)
+        print(
+            f"\nMedian (least–most) of {chosen.rounds} rounds of {chosen.duration}; {measure.where(report)}; "
+            f"`scripts/echo-ratio --connects --rounds {chosen.rounds} --duration {chosen.duration}`."
+        )
+        return
     print("| connections | tidegate, µs per message | bare loop, µs per message | ratio |")
     print("|---|---|---|---|")
     for name, connections, pipeline in CELLS:
@@ -40,8 +87,8 @@ def main():
             for make, figures in runs if turn % 2 == 0 else reversed(runs):
                 figure, report = cpu(make, connections, pipeline, chosen)
                 figures.append(figure)
-        ratios = [one / other for one, other in zip(ours, bare)]
-        print(f"| {name} | {measure.spread(ours, 3)} | {measure.spread(bare, 3)} | {measure.spread(ratios, 3)} |", flush=True)
+        ratios = measure.spread(ratios_of(ours, bare), 3)
+        print(f"| {name} | {measure.spread(ours, 3)} | {measure.spread(bare, 3)} | {ratios} |", flush=True)
     print()
     print(
         f"Median (least–most) of {chosen.rounds} rounds of {chosen.duration}, {chosen.size} bytes; "

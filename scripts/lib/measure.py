@@ -115,8 +115,9 @@ def tidegate(*options, core=0):
     return Server(" ".join(["tidegate", *options]), tidegate_command(*options), core)
 
 
-def bare_echo(core=0):
-    return Server("bare-echo", [f"{RELEASE}/bare-echo", "--listen", "127.0.0.1:0"], core, has_admin=False)
+def bare_echo(*options, core=0):
+    command = [f"{RELEASE}/bare-echo", "--listen", "127.0.0.1:0", *options]
+    return Server(" ".join(["bare-echo", *options]), command, core, has_admin=False)
 
 
 def bench_command(server, kind, options, core):

@@ -91,6 +91,7 @@ class Watch:
         self.before, self.floor = before, floor
         self.lowest = memory_available()
         self.seen = None
+        self.looking = threading.Lock()
         self.ended = threading.Event()
         self.ran_low = False
         self.thread = threading.Thread(target=self.run)
@@ -110,7 +111,13 @@ class Watch:
                 self.ran_low = True
                 self.client.terminate()
                 return
-            if self.seen is None and self.running.connections() >= self.plan.connections:
+            if self.running.connections() >= self.plan.connections:
+                self.see()
+
+    def see(self):
+        """Notes what it looks like, once: before anything is said to them."""
+        with self.looking:
+            if self.seen is None:
                 self.seen = held(self.running, self.plan, self.before)
 
 
@@ -166,6 +173,7 @@ def run(plan, chosen, path, extra, when_ready):
                 for line in client.stderr:
                     print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
                     if line.startswith("ready:"):
+                        watch.see()
                         when_ready(running)
                 output = client.stdout.read()
                 client.wait()
@@ -207,6 +215,8 @@ def tell(name, report, seen, lowest):
         rows.append(("asked, ponged, echoed", ", ".join(f"{proof[key]:,}" for key in ("verified", "ponged", "echoed"))))
         rows.append(("that took", f"{proof['verify_seconds']:.1f} s"))
     if proof.get("hearing"):
+        after = (report["rss_bytes_end"] - report["rss_bytes_before"]) / opened
+        rows.append(("the same, after all have heard", f"{after:,.0f} bytes"))
         rows.append(("should have heard, heard", f"{proof['hearing']:,}, {proof['heard']:,}"))
         rows.append(("from the first to the last who heard", f"{proof['hear_seconds']:.2f} s"))
     for left, right in rows:

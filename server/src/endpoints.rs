@@ -67,7 +67,7 @@ impl Endpoints {
         match self.view.routes().find(request.path()) {
             Found::Page => Answer::Respond(page(request.method())),
             Found::Nothing => nothing_here(request),
-            Found::Route(route, segment) => match purpose(route.kind, segment) {
+            Found::Route(route, segment) => match purpose(&self.names, route.kind, segment) {
                 Ok(endpoint) => open(request, route, endpoint),
                 // Nothing can be where a name is missing.
                 Err(NameError::Empty) => nothing_here(request),
@@ -110,7 +110,7 @@ impl Handler for Endpoints {
         else {
             return;
         };
-        // The request brought a spelling of its own; the connection keeps the shared one.
+        // A name that was not known when it was requested becomes the shared one.
         *name = self.names.intern(Rc::clone(name));
         match context.state().clone() {
             Endpoint::Echo => {}
@@ -194,14 +194,18 @@ impl Handler for Endpoints {
 }
 
 /// What a connection is here for, by the endpoint's kind and the topic in the path.
-fn purpose(kind: EndpointKind, segment: Option<&str>) -> Result<Endpoint, NameError> {
+fn purpose(
+    names: &Names,
+    kind: EndpointKind,
+    segment: Option<&str>,
+) -> Result<Endpoint, NameError> {
     let segment = segment.unwrap_or_default();
     Ok(match kind {
         EndpointKind::Echo => Endpoint::Echo,
-        EndpointKind::Topic => Endpoint::Room(Rc::new(Name::read_topic(segment)?)),
+        EndpointKind::Topic => Endpoint::Room(names.spelling(Name::read_topic(segment)?)),
         EndpointKind::Feed => match Name::read(segment)? {
-            Name::Topic(topic) => Endpoint::Feed(Rc::new(topic)),
-            Name::CountOf(topic) => Endpoint::Count(Rc::new(topic)),
+            Name::Topic(topic) => Endpoint::Feed(names.spelling(topic)),
+            Name::CountOf(topic) => Endpoint::Count(names.spelling(topic)),
         },
     })
 }
@@ -287,7 +291,7 @@ mod tests {
         match view.routes().find(path) {
             Found::Page => "the page".to_owned(),
             Found::Nothing => "nowhere".to_owned(),
-            Found::Route(route, segment) => match purpose(route.kind, segment) {
+            Found::Route(route, segment) => match purpose(&Names::default(), route.kind, segment) {
                 Ok(Endpoint::Echo) => "the echo".to_owned(),
                 Ok(Endpoint::Room(topic)) => format!("the room {topic}"),
                 Ok(Endpoint::Feed(topic)) => format!("the feed {topic}"),

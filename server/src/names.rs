@@ -151,6 +151,13 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// The shared spelling of a name that is known, so that nothing is allocated for it; else
+    /// one of its own. Either is interned when the connection opens.
+    pub(crate) fn spelling(&self, name: CompactString) -> Rc<CompactString> {
+        let known = self.known.get(&name).cloned();
+        known.unwrap_or_else(|| Rc::new(name))
+    }
+
     /// The shared spelling of this name; it is given back with [`Names::release`].
     pub(crate) fn intern(&mut self, name: Rc<CompactString>) -> Rc<CompactString> {
         if let Some(known) = self.known.get(&name) {
@@ -239,6 +246,10 @@ mod tests {
         let second = names.intern(Rc::new("room".into()));
         let other = names.intern(Rc::new("other".into()));
         assert!(Rc::ptr_eq(&first, &second));
+        assert_eq!(names.count(), 2);
+        // Asked for, but never opened.
+        assert!(Rc::ptr_eq(&first, &names.spelling("room".into())));
+        assert_eq!(*names.spelling("third".into()), "third");
         assert_eq!(names.count(), 2);
         names.release(first);
         assert_eq!(names.count(), 2);

@@ -9,6 +9,9 @@
 //!
 //! With `--room` everybody hears what anybody says: one `send` for each peer, of all that came in
 //! one `recv`.
+//!
+//! With `--bare-handshake` it is the yardstick of connects as well: the request is not read either, but
+//! for the key, which is looked for where it is; a request that comes in pieces closes the connection.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -16,11 +19,14 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context, anyhow};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::Parser;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendFlags, SocketFlags, SocketType};
+use sha1::{Digest, Sha1};
 use tidegate_io::{files, host};
 use tidegate_proto::HeadLimits;
 use tidegate_proto::handshake::{HeadStatus, read_request, upgrade};
@@ -40,6 +46,9 @@ struct Options {
     /// Where to listen; port 0 lets the kernel choose
     #[arg(short, long, default_value = "127.0.0.1:9001")]
     listen: SocketAddr,
+    /// Answer a handshake without reading more of it than its key
+    #[arg(long)]
+    bare_handshake: bool,
     /// Run on this core
     #[arg(long)]
     core: Option<usize>,
@@ -51,8 +60,8 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     files::raise_limit().context("cannot raise the limit of open files")?;
-    let mut echo = Echo::new(options.listen, options.room)
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let mut echo =
+        Echo::new(&options).with_context(|| format!("cannot listen on {}", options.listen))?;
     let address = SocketAddr::try_from(net::getsockname(&echo.listener)?)?;
     writeln!(io::stdout(), "listening on {address}")?;
     let core = options.core.map(host::Core);
@@ -78,12 +87,15 @@ struct Echo {
     room: bool,
     /// What has been said to the room by one peer, and is yet to be sent.
     said: Vec<u8>,
+    bare_handshake: bool,
 }
 
 struct Peer {
     fd: OwnedFd,
     /// The handshake has been answered.
     open: bool,
+    /// It is answered without being read.
+    bare_handshake: bool,
     /// The beginning of a frame, or of a request's head, whose rest has not come yet.
     carry: Vec<u8>,
     /// What the kernel had no room for. Nothing is received meanwhile.
@@ -101,7 +113,8 @@ struct Echoed {
 }
 
 impl Echo {
-    fn new(address: SocketAddr, room: bool) -> io::Result<Self> {
+    fn new(options: &Options) -> io::Result<Self> {
+        let address = options.listen;
         let family = match address {
             SocketAddr::V4(_) => net::AddressFamily::INET,
             SocketAddr::V6(_) => net::AddressFamily::INET6,
@@ -127,8 +140,9 @@ impl Echo {
             peers: Vec::new(),
             free: Vec::new(),
             buffer,
-            room,
+            room: options.room,
             said: Vec::new(),
+            bare_handshake: options.bare_handshake,
         })
     }
 
@@ -196,6 +210,7 @@ impl Echo {
             let peer = Peer {
                 fd,
                 open: false,
+                bare_handshake: self.bare_handshake,
                 carry: Vec::new(),
                 unsent: Vec::new(),
             };
@@ -260,6 +275,14 @@ impl Peer {
 
     /// Answers the opening handshake; whatever is not one closes the connection.
     fn answer(&mut self, bytes: &[u8]) -> Echoed {
+        if self.bare_handshake {
+            self.open = accept_blindly(bytes).is_some_and(|response| self.send(&response));
+            return Echoed {
+                read: bytes.len(),
+                replies: 0..0,
+                close: !self.open,
+            };
+        }
         let (size, upgraded) = match read_request(bytes, &HeadLimits::default()) {
             Ok(HeadStatus::Partial) => {
                 return Echoed {
@@ -305,6 +328,28 @@ impl Peer {
         }
         true
     }
+}
+
+const RESPONSE: &[u8; 97] = b"HTTP/1.1 101 Switching Protocols\r\n\
+    Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ";
+const KEY_NAME: &[u8] = b"Sec-WebSocket-Key: ";
+const KEY_SIZE: usize = 24;
+const ACCEPT_SIZE: usize = 28;
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// The 101 to whoever sends a key (RFC 6455, 4.2.2); `None` if there is none.
+fn accept_blindly(request: &[u8]) -> Option<[u8; RESPONSE.len() + ACCEPT_SIZE + 4]> {
+    let name = request
+        .windows(KEY_NAME.len())
+        .position(|bytes| bytes == KEY_NAME)?;
+    let key = request[name + KEY_NAME.len()..].get(..KEY_SIZE)?;
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    let mut response = [0; RESPONSE.len() + ACCEPT_SIZE + 4];
+    response[..RESPONSE.len()].copy_from_slice(RESPONSE);
+    let (accept, end) = response[RESPONSE.len()..].split_at_mut(ACCEPT_SIZE);
+    STANDARD.encode_slice(digest, accept).ok()?;
+    end.copy_from_slice(b"\r\n\r\n");
+    Some(response)
 }
 
 /// Turns the whole frames in `bytes` into their replies, all in place.

@@ -7,6 +7,7 @@ use tidegate_proto::{Message, MessageKind};
 use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
 use crate::compression::Compressor;
 use crate::core::Core;
+use crate::listing::Listing;
 use crate::outbox::COPIED_SIZE_MAX;
 use crate::survey::Survey;
 use crate::tasks::Request;
@@ -25,6 +26,10 @@ const RUN_SIZE_MAX: u32 = 256 * 1024;
 /// A subscriber for whom more than this is queued is sent to before the flush, so that its
 /// outbox limit applies to what the kernel refused, and not to a busy turn.
 const EARLY_SIZE_MIN: u32 = 128 * 1024;
+
+/// As soon as the only run of a turn has been queued for so many, they are sent to: nothing more
+/// will be published to them in this turn, and the lists need not grow with the crowd.
+const CROWD: usize = 1024;
 
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn deliver(&mut self) {
@@ -45,11 +50,13 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     fn deliver_publications(&mut self) {
         let touched = std::mem::take(&mut self.core.touched);
-        for &topic in &touched {
+        for (index, &topic) in touched.iter().enumerate() {
             let first = self.core.turn.run_count();
             self.core.make_runs(topic);
-            for run in first..self.core.turn.run_count() {
-                self.fan_out(topic, run);
+            let end = self.core.turn.run_count();
+            for run in first..end {
+                let is_last = index + 1 == touched.len() && run + 1 == end;
+                self.fan_out(topic, run, is_last);
             }
         }
         self.core.touched = touched;
@@ -80,14 +87,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 } => {
                     self.core.publish_from_outside(&topic, kind, &payload);
                 }
-                Letter::Topics(answer) => {
-                    let topics = self.core.topics.iter();
-                    let list = topics
-                        .map(|t| (t.name.to_string(), t.subscribers.len()))
-                        .collect();
-                    // Whoever asked may have gone.
-                    let _ = answer.try_send(list);
-                }
+                Letter::Topics(parts) => self.listings.push(Listing::new(parts)),
                 Letter::Memory(answer) => self.surveys.push(Survey::new(answer)),
                 Letter::Drain(within) => self.start_drain(within),
                 Letter::Stop => self.stopped = true,
@@ -132,10 +132,15 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         self.drain = Some(Drain { until, told });
     }
 
-    /// Queues a run for each subscriber of the topic.
-    fn fan_out(&mut self, topic: u32, plain: RunIndex) {
+    /// Queues a run for each subscriber of the topic. The only one of a turn is sent on the way.
+    fn fan_out(&mut self, topic: u32, plain: RunIndex, is_last: bool) {
         let mut deflated = Deflated::default();
         let mut index = 0;
+        let listening = self.core.topics.get(topic).subscribers.len();
+        // Whoever is to be sent something already may be among them, and gets both in one send.
+        let at_once = is_last && self.core.turn.pending_count() == 0;
+        let crowd = if at_once { CROWD } else { usize::MAX };
+        self.core.turn.reserve(listening.min(crowd));
         loop {
             let core = &mut self.core;
             let subscribers = &core.topics.get(topic).subscribers;
@@ -180,11 +185,17 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     early = connection.pending;
                     break;
                 }
+                if core.turn.pending_count() >= crowd {
+                    break;
+                }
             }
-            if early == NONE {
+            if early != NONE {
+                self.send_pending(early as usize);
+            } else if self.core.turn.pending_count() >= crowd {
+                self.send_crowd();
+            } else {
                 return;
             }
-            self.send_pending(early as usize);
         }
     }
 }

@@ -48,6 +48,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if !self.surveys.is_empty() {
             self.go_on_surveying();
         }
+        if !self.listings.is_empty() {
+            self.go_on_listing();
+        }
         self.run_operations();
     }
 

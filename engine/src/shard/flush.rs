@@ -50,6 +50,14 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         self.run_operations();
     }
 
+    /// Sends all that is pending, and keeps the runs, which more connections are to get.
+    pub(super) fn send_crowd(&mut self) {
+        for pending in 0..self.core.turn.pending_count() {
+            self.send_pending(pending);
+        }
+        self.core.turn.forget_pendings();
+    }
+
     /// Hands one connection's batch to the driver.
     pub(super) fn send_pending(&mut self, index: usize) {
         let pending = self.core.turn.pending(index);

@@ -17,7 +17,9 @@ use crate::{
 
 mod allocations;
 mod compression;
+mod crowd;
 mod laws;
+mod listing;
 mod peer;
 mod simulation;
 mod tasks;

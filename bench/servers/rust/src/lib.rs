@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -86,4 +87,57 @@ impl<M: Clone> Room<M> {
             let _ = queue.send(message.clone());
         }
     }
+}
+
+/// One who is in the room: says there what comes from its peer, as far as `is_said`, and sends the
+/// peer what anybody says. What has gathered in its queue leaves in one write.
+///
+/// # Errors
+/// What ended the connection, if it was not its end.
+pub async fn talk<S, M, E>(
+    mut socket: S,
+    room: &Room<M>,
+    is_said: impl Fn(&M) -> bool,
+) -> Result<(), E>
+where
+    S: Stream<Item = Result<M, E>> + Sink<M, Error = E> + Unpin,
+    M: Clone,
+{
+    let (number, mut queue) = room.join();
+    let done = loop {
+        let next = tokio::select! {
+            said = socket.next() => match said {
+                Some(Ok(message)) => {
+                    if is_said(&message) {
+                        room.say(&message);
+                    }
+                    Ok(())
+                }
+                Some(Err(error)) => Err(error),
+                None => break Ok(()),
+            },
+            Some(message) = queue.recv() => send_all(&mut socket, message, &mut queue).await,
+        };
+        if next.is_err() {
+            break next;
+        }
+    };
+    room.leave(number);
+    done
+}
+
+/// Sends a message, and those that wait behind it, in one write.
+async fn send_all<S, M, E>(
+    socket: &mut S,
+    first: M,
+    queue: &mut UnboundedReceiver<M>,
+) -> Result<(), E>
+where
+    S: Sink<M, Error = E> + Unpin,
+{
+    socket.feed(first).await?;
+    while let Ok(message) = queue.try_recv() {
+        socket.feed(message).await?;
+    }
+    socket.flush().await
 }

@@ -5,7 +5,7 @@
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use mimalloc::MiMalloc;
-use tidegate_servers::{Room, is_room, run};
+use tidegate_servers::{Room, is_room, run, talk};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{
@@ -52,10 +52,8 @@ async fn serve(
         tokio_tungstenite::accept_hdr_async_with_config(stream, Path(&mut joins), Some(config))
             .await?;
     if joins {
-        let (number, queue) = room.join();
-        let done = talk(socket, queue, &room).await;
-        room.leave(number);
-        done
+        let is_said = |message: &Message| message.is_text() || message.is_binary();
+        talk(socket, &room, is_said).await
     } else {
         echo(socket).await
     }
@@ -76,31 +74,4 @@ async fn echo(mut socket: WebSocketStream<TcpStream>) -> Result<(), Error> {
         socket.flush().await?;
     }
     Ok(())
-}
-
-async fn talk(
-    mut socket: WebSocketStream<TcpStream>,
-    mut queue: tokio::sync::mpsc::UnboundedReceiver<Message>,
-    room: &Room<Message>,
-) -> Result<(), Error> {
-    loop {
-        tokio::select! {
-            said = socket.next() => match said {
-                Some(message) => {
-                    let message = message?;
-                    if message.is_text() || message.is_binary() {
-                        room.say(&message);
-                    }
-                }
-                None => return Ok(()),
-            },
-            Some(message) = queue.recv() => {
-                socket.feed(message).await?;
-                while let Ok(message) = queue.try_recv() {
-                    socket.feed(message).await?;
-                }
-                socket.flush().await?;
-            }
-        }
-    }
 }
