@@ -76,6 +76,18 @@ counters! {
     mail_refused,
     /// Times that the kernel could not accept, such as for lack of descriptors.
     accept_failures,
+    /// Pings sent.
+    pings,
+    /// Pongs that answered the last ping.
+    pongs,
+    /// Ends that took more than 10 s from our close frame on.
+    late_closes,
+    /// Publications that [`crate::SlowPolicy::DropOldest`] has dropped, one for each receiver.
+    dropped_oldest,
+    /// Publications that [`crate::SlowPolicy::DropNewest`] has dropped, one for each receiver.
+    dropped_newest,
+    /// Publications that [`crate::SlowPolicy::Latest`] has dropped, one for each receiver.
+    dropped_latest,
     /// Turns of the loop.
     turns,
 }

@@ -10,7 +10,7 @@ use tidegate_proto::Message;
 use crate::compression::Budget;
 use crate::counters::Shared;
 use crate::mailbox::{Address, Letter};
-use crate::{Busy, Snapshot};
+use crate::{Busy, Key, Snapshot};
 
 /// A shard that is alive takes a letter within this; it is never waited for by a shard.
 pub(crate) const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub struct Handle {
 
 /// A shard's address, whatever its handlers tell each other.
 pub(crate) trait Door: Send + Sync {
-    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy>;
+    fn publish(&self, topic: &str, key: u64, message: Message<'_>) -> Result<(), Busy>;
     fn ask_topics(&self, answer: Sender<Vec<(String, usize)>>) -> bool;
     fn ask_memory(&self, answer: Sender<Vec<MemoryUse>>) -> bool;
     fn drain(&self, within: Duration);
@@ -62,13 +62,14 @@ pub struct TopicCount {
 }
 
 impl<N: Send> Door for Address<N> {
-    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+    fn publish(&self, topic: &str, key: u64, message: Message<'_>) -> Result<(), Busy> {
         let kind = message.kind();
         let payload = message.as_bytes().to_vec();
         self.try_send(Letter::Publish {
             topic: topic.into(),
             kind,
             payload,
+            key,
         })
         .map_err(|_| Busy)
     }
@@ -97,7 +98,17 @@ impl Handle {
     /// # Errors
     /// [`Busy`] when the shard that is to publish it has a full mailbox; nobody hears it.
     pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
-        self.doors[home_of(topic, self.doors.len())].publish(topic, message)
+        self.doors[home_of(topic, self.doors.len())].publish(topic, 0, message)
+    }
+
+    /// The same for what replaces whatever was said under this key before; see
+    /// [`crate::ShardContext::publish_latest`].
+    ///
+    /// # Errors
+    /// [`Busy`], as for [`Self::publish`].
+    pub fn publish_latest(&self, topic: &str, key: Key, message: Message<'_>) -> Result<(), Busy> {
+        let home = &self.doors[home_of(topic, self.doors.len())];
+        home.publish(topic, Key::number(Some(key)), message)
     }
 
     /// What each shard has counted, as it showed at the end of its last turn.

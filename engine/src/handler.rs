@@ -3,7 +3,7 @@
 use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
-use crate::{Context, End, Reply, ShardContext};
+use crate::{Context, End, Profile, Reply, ShardContext};
 
 /// The application's side of a shard. Every shard has one of its own, so nothing in it needs
 /// a lock, and nothing in it may wait.
@@ -67,6 +67,9 @@ pub struct Upgrade<S> {
     pub protocol: Option<String>,
     /// The largest message in bytes, if it is not the server's usual limit.
     pub message_size_max: Option<usize>,
+    /// How it is kept alive and what happens if it does not read, if that is not as usual
+    /// ([`crate::Limits::profile`]). A shard knows 256 different ones at most.
+    pub profile: Option<Profile>,
 }
 
 impl<S> Upgrade<S> {
@@ -76,6 +79,7 @@ impl<S> Upgrade<S> {
             state,
             protocol: None,
             message_size_max: None,
+            profile: None,
         }
     }
 }

@@ -42,6 +42,7 @@ mod mailbox;
 mod outbox;
 #[cfg(test)]
 mod planted;
+mod profile;
 mod reply;
 mod settings;
 mod shard;
@@ -59,6 +60,7 @@ pub use engine::{Engine, HostInfo, ShardFailure, ShardInfo, StartError};
 pub use handle::{Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
+pub use profile::{Key, Profile, SlowPolicy};
 pub use reply::Reply;
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]

@@ -25,6 +25,12 @@ pub(crate) enum Bug {
     OvertakingLetter,
     /// A slow consumer is kept, and gets more than its outbox may hold.
     BoundlessOutbox,
+    /// No sign of life is taken for one.
+    DeafHeart,
+    /// What was sent under way, and has gone, leaves nobody to watch the peer.
+    ForgottenWatch,
+    /// What is dropped is not counted.
+    SilentDrop,
 }
 
 thread_local! {
@@ -32,7 +38,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -43,6 +49,9 @@ impl Bug {
         Self::LostLetter,
         Self::OvertakingLetter,
         Self::BoundlessOutbox,
+        Self::DeafHeart,
+        Self::ForgottenWatch,
+        Self::SilentDrop,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::Compression;
+use crate::{Compression, Profile};
 use tidegate_io::host;
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
@@ -163,6 +163,8 @@ pub struct Limits {
     /// How many open connections a shard makes room for at its start. The room is address
     /// space, not memory, until it is used. 0, the default, lets it grow by doubling.
     pub connections_expected: usize,
+    /// How connections are watched whose endpoint says nothing else ([`crate::Upgrade::profile`]).
+    pub profile: Profile,
 }
 
 impl Default for Limits {
@@ -182,6 +184,7 @@ impl Default for Limits {
             tasks_max: 10_000,
             task_bytes_max: 4 * 1024 * 1024,
             connections_expected: 0,
+            profile: Profile::default(),
         }
     }
 }

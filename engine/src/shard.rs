@@ -25,6 +25,7 @@ use crate::mailbox::{Letter, Mailbox, Post};
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::survey::Survey;
+use crate::turn::RunIndex;
 use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
 
 #[cfg(feature = "bench")]
@@ -33,6 +34,7 @@ mod deliver;
 mod expire;
 mod flush;
 mod receive;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +54,9 @@ pub(crate) struct Shard<D, H: Handler> {
     /// When to look for unused compression contexts, if there are any.
     sweep_at: Instant,
     drain: Option<Drain>,
+    /// Subscribers that a publication finds with a batch under way, and the run for each; empty
+    /// between two runs.
+    behind: Vec<(u32, RunIndex)>,
     /// What is being added up for whoever asked.
     pub(crate) surveys: Vec<Survey>,
     stopped: bool,
@@ -105,6 +110,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             listen_at: None,
             sweep_at,
             drain: None,
+            behind: Vec::new(),
             surveys: Vec::new(),
             stopped: false,
         };
@@ -158,6 +164,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     fn wake_up(&mut self) -> bool {
         self.has_mail |= self.mailbox.wake_up();
         self.core.now = self.driver.now();
+        self.core.tick = self.core.timers.tick_at(self.core.now);
         self.core.tasks.expire(self.core.now);
         self.receive();
         self.deliver();
@@ -264,13 +271,19 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             (Some(ours), reason) if reason.is_violation() => (ours, None),
             _ => (reason, code),
         };
-        open.closing = Some(reason);
+        // An end that we have begun has begun then.
+        let since = match open.closing.replace(reason) {
+            Some(_) => open.used,
+            None => self.core.tick,
+        };
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },
         );
         self.core.unsubscribe_all(slot);
-        self.core.connection(slot).stage = Stage::Lingering;
+        let connection = self.core.connection(slot);
+        connection.stage = Stage::Lingering;
+        connection.heard = since;
         self.core.counted.sessions -= 1;
         #[cfg(test)]
         if Bug::CounterKept.is_planted() && reason == EndReason::Reset {

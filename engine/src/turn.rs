@@ -42,6 +42,10 @@ pub(crate) struct Run {
     kept: Option<Parcel>,
     /// How many messages of publications these are.
     pub(crate) message_count: u32,
+    /// Where the keys of these messages begin; [`NONE`] if they have none.
+    keys: u32,
+    /// Each of the messages as a parcel, once somebody has to keep them apart.
+    parts: Option<Box<[Parcel]>>,
 }
 
 /// Where bytes lie.
@@ -90,6 +94,8 @@ pub(crate) struct Turn {
     /// Invariant: while this is not set, they are empty.
     used: bool,
     runs: Vec<Run>,
+    /// The keys of publications, run by run.
+    keys: Vec<u64>,
     links: Vec<Link>,
     pendings: Vec<Pending>,
 }
@@ -110,6 +116,7 @@ impl Default for Turn {
             post: Vec::new(),
             used: false,
             runs: Vec::new(),
+            keys: Vec::new(),
             links: Vec::new(),
             pendings: Vec::new(),
         }
@@ -164,8 +171,36 @@ impl Turn {
             bytes,
             kept: None,
             message_count,
+            keys: NONE,
+            parts: None,
         });
         index(self.runs.len() - 1)
+    }
+
+    /// Notes the key of the next message of a run to come. Returns its place.
+    pub(crate) fn add_key(&mut self, key: u64) -> u32 {
+        self.keys.push(key);
+        index(self.keys.len() - 1)
+    }
+
+    /// The same with the keys of its messages, from this place on.
+    pub(crate) fn add_run_with_keys(&mut self, bytes: Bytes, message_count: u32, keys: u32) {
+        let run = self.add_run(bytes, message_count);
+        self.runs[run as usize].keys = keys;
+    }
+
+    /// The messages of a run of publications, each as a parcel, with its key. They are taken
+    /// apart for the first who asks, and shared by all others.
+    pub(crate) fn parts(&mut self, run: RunIndex) -> impl Iterator<Item = (&Parcel, u64)> {
+        let run = &mut self.runs[run as usize];
+        let (wire, post, bytes) = (&self.wire, &self.post, &run.bytes);
+        let parts = run.parts.get_or_insert_with(|| match bytes {
+            Bytes::Shared(parcel) => [parcel.clone()].into(),
+            Bytes::Wire(..) | Bytes::Post(..) => take_apart(bytes_of(wire, post, bytes)),
+        });
+        let keys = self.keys.get(run.keys as usize..).unwrap_or_default();
+        let keys = keys.iter().copied().chain(std::iter::repeat(0));
+        parts.iter().zip(keys)
     }
 
     pub(crate) fn run_count(&self) -> u32 {
@@ -229,7 +264,15 @@ impl Turn {
         window_bits: u8,
         compressor: &mut Compressor,
     ) -> RunIndex {
-        let message_count = self.runs[run as usize].message_count;
+        let Run {
+            message_count,
+            keys,
+            ..
+        } = self.runs[run as usize];
+        let index_of = |turn: &mut Self, bytes| {
+            turn.add_run_with_keys(bytes, message_count, keys);
+            turn.run_count() - 1
+        };
         match self.runs[run as usize].bytes.clone() {
             Bytes::Shared(parcel) => {
                 let Some((kind, start, end)) = frame_at(&parcel) else {
@@ -241,7 +284,7 @@ impl Turn {
                 };
                 let mut bytes = Vec::with_capacity(deflated.len() + HEADER_SIZE_MAX);
                 encode_deflated_message(kind, deflated, &mut bytes);
-                self.add_run(Bytes::Shared(Parcel::new(bytes)), message_count)
+                index_of(self, Bytes::Shared(Parcel::new(bytes)))
             }
             Bytes::Post(start, end) => {
                 let (from, mut next, end) = (self.post.len(), start as usize, end as usize);
@@ -259,7 +302,7 @@ impl Turn {
                 }
                 if any {
                     let bytes = Bytes::Post(index(from), index(self.post.len()));
-                    self.add_run(bytes, message_count)
+                    index_of(self, bytes)
                 } else {
                     self.post.truncate(from);
                     run
@@ -308,6 +351,7 @@ impl Turn {
         self.wire.capacity()
             + self.post.capacity()
             + self.runs.capacity() * size_of::<Run>()
+            + self.keys.capacity() * size_of::<u64>()
             + self.links.capacity() * size_of::<Link>()
             + self.pendings.capacity() * size_of::<Pending>()
     }
@@ -346,11 +390,24 @@ impl Turn {
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);
+        self.keys.clear();
+        self.keys.shrink_to(KEPT_SIZE_MAX / size_of::<u64>());
         self.runs.shrink_to(KEPT_SIZE_MAX / size_of::<Run>());
         self.links.shrink_to(KEPT_SIZE_MAX / size_of::<Link>());
         self.pendings
             .shrink_to(KEPT_SIZE_MAX / size_of::<Pending>());
     }
+}
+
+/// Each frame of ours on its own.
+fn take_apart(bytes: &[u8]) -> Box<[Parcel]> {
+    let mut rest = bytes;
+    let mut parts = Vec::new();
+    while let Some((_, _, end)) = frame_at(rest) {
+        parts.push(Parcel::copy_of(&rest[..end]));
+        rest = &rest[end..];
+    }
+    parts.into()
 }
 
 /// The frame of ours that these bytes begin with: its kind, and where its payload starts and

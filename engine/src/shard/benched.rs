@@ -112,13 +112,10 @@ impl Room {
     /// One more open connection; its number.
     pub fn insert(&mut self) -> u32 {
         let slot = self.shard.core.insert();
-        self.shard.core.connection(slot).stage = Stage::Open(Open {
-            session: Session::server(Settings::default()),
-            deflate: None,
-            subscriptions: smallvec::SmallVec::new(),
-            closing: None,
-            state: (),
-        });
+        self.shard.core.connection(slot).stage = {
+            let session = Session::server(Settings::default());
+            Stage::Open(Open::new(session, None, (), 1))
+        };
         slot
     }
 
@@ -144,7 +141,7 @@ impl Room {
 
     /// Publishes, to this shard and to the other one.
     pub fn publish(&mut self, topic: &str, text: &str) {
-        let published = self.shard.core.publish(topic, Message::Text(text));
+        let published = self.shard.core.publish(topic, 0, Message::Text(text));
         assert!(published.is_ok(), "the other shard's mail is read");
     }
 
@@ -210,7 +207,10 @@ impl Outbox {
     /// An outbox behind a batch of one byte.
     #[must_use]
     pub fn new() -> Self {
-        Self(crate::outbox::Outbox::behind(1))
+        Self(crate::outbox::Outbox::behind(
+            1,
+            crate::SlowPolicy::Disconnect,
+        ))
     }
 
     /// Queues a parcel.

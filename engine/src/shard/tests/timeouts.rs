@@ -141,8 +141,12 @@ fn one_who_never_reads_is_reset_after_the_send_timeout() {
 }
 
 #[test]
-fn an_idle_connection_has_no_deadline() {
-    let mut stand = stand(1);
+fn an_idle_connection_without_pings_has_no_deadline() {
+    let limits = Limits {
+        profile: Profile::quiet(),
+        ..Limits::default()
+    };
+    let mut stand = Stand::new(9, Faults::none(), 1, &limits);
     let mut peers = stand.connect_open(3, "/echo");
     stand.world.advance(Duration::from_secs(100_000));
     for _ in 0..100 {

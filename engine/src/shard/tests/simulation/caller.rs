@@ -46,7 +46,7 @@ pub(super) struct Caller {
     /// The code that it is to be told, after a breach.
     pub(super) code_due: Option<CloseCode>,
     /// The ends that are right, one bit each.
-    ends: u16,
+    ends: u32,
     said: u32,
     pinged: u32,
     ponged: u32,

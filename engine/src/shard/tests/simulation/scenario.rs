@@ -181,6 +181,7 @@ fn generous(chance: &mut Chance) -> Limits {
         linger_timeout: PATIENCE,
         mailbox_letters_max: [1, 2, 16, 1024][chance.below(4)],
         mail_bytes_max: [2_000, 100_000, 4 << 20][chance.below(3)],
+        profile: Profile::quiet(),
         ..Limits::default()
     }
 }
@@ -199,6 +200,7 @@ fn tight(chance: &mut Chance) -> Limits {
         linger_timeout: Duration::from_millis(200) + millis(chance, 5_000),
         mailbox_letters_max: [1, 4, 1024][chance.below(3)],
         mail_bytes_max: [0, 10_000, 1 << 20][chance.below(3)],
+        profile: Profile::quiet(),
         ..Limits::default()
     }
 }
