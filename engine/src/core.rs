@@ -1,6 +1,7 @@
 //! What one shard owns, and what a handler can do to it: queue, nothing else.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tidegate_proto::frame::header_size;
 use tidegate_proto::handshake::Refusal;
 use tidegate_proto::{CloseCode, Message};
 
+use crate::closed::{Addresses, Ring};
 use crate::compression::Compressor;
 use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
@@ -26,6 +28,7 @@ use crate::{ConnectionId, EndReason, Handler, Limits, SendError};
 
 mod pace;
 mod publish;
+mod record;
 mod slow;
 mod subscribe;
 mod watch;
@@ -48,6 +51,10 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) limits: Limits,
     pub(crate) profiles: Profiles,
     pub(crate) connections: Slab<Connection<H::State>>,
+    /// Where they called from.
+    pub(crate) addresses: Addresses,
+    /// How the last of them ended.
+    pub(crate) closed: Ring,
     pub(crate) outboxes: Slab<Outbox>,
     pub(crate) topics: Topics,
     pub(crate) timers: Timers,
@@ -141,6 +148,8 @@ impl<H: Handler> Core<H> {
             profiles: Profiles::new(&limits.profile),
             limits,
             connections: Slab::with_capacity(expected),
+            addresses: Addresses::with_capacity(expected),
+            closed: Ring::default(),
             outboxes: Slab::new(),
             topics: Topics::new(seed),
             timers: Timers::new(now),
@@ -165,7 +174,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// A slot for a new peer.
-    pub(crate) fn insert(&mut self) -> u32 {
+    pub(crate) fn insert(&mut self, address: SocketAddr) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         #[cfg(test)]
         if crate::planted::Bug::OldGeneration.is_planted() {
@@ -175,7 +184,9 @@ impl<H: Handler> Core<H> {
         connection.heard = self.tick;
         let slot = self.connections.insert(connection);
         self.counted.accepted += 1;
-        u32::try_from(slot).expect("the descriptors of a process end far below")
+        let slot = u32::try_from(slot).expect("the descriptors of a process end far below");
+        self.addresses.set(slot, address);
+        slot
     }
 
     pub(crate) fn connection(&mut self, slot: u32) -> &mut Connection<H::State> {
@@ -297,6 +308,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.reply_to(slot);
         refusal.write(&mut self.turn.wire);
+        self.record_refusal(slot, refusal);
         self.shared.refuse(refusal.cause());
         self.finish(slot);
     }

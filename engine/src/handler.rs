@@ -1,5 +1,7 @@
 //! What an application writes: the decisions.
 
+use std::borrow::Cow;
+
 use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
@@ -38,6 +40,13 @@ pub trait Handler: Sized + 'static {
     /// Called once for each `on_open`. Sending to this connection no longer succeeds.
     fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {
         let _ = (context, end);
+    }
+
+    /// What operators are to see of a connection, such as its path; see
+    /// [`crate::Handle::connections`].
+    fn label<'s>(&self, state: &'s Self::State) -> Cow<'s, str> {
+        let _ = state;
+        Cow::Borrowed("")
     }
 
     /// The handler of a shard (or this one itself) has told this one something.

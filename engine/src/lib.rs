@@ -28,6 +28,7 @@
 //! engine.join().expect("no shard failed");
 //! ```
 
+mod closed;
 mod compression;
 mod connection;
 mod context;
@@ -52,6 +53,7 @@ mod timers;
 mod topics;
 mod turn;
 
+pub use closed::{Closed, Phase, Side};
 pub use compression::Compression;
 pub use context::{Busy, Context, SendError, ShardContext};
 pub use counters::Snapshot;
@@ -66,8 +68,9 @@ pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub use shard::benched;
+pub use survey::listing::{ConnectionFilter, ConnectionInfo};
 pub use tasks::{Interval, ShardHandle};
 pub use tidegate_io::host::{Sleep, TooManyTasks, YieldNow};
-pub use tidegate_io::{files, host};
+pub use tidegate_io::{SocketOptions, files, host};
 pub use tidegate_proto::handshake::{Refusal, Request};
 pub use tidegate_proto::{CloseCode, Message, MessageKind};

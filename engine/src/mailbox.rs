@@ -15,7 +15,7 @@ use tidegate_io::Waker;
 use tidegate_io::waker::Ring;
 use tidegate_proto::MessageKind;
 
-use crate::MemoryUse;
+use crate::survey::Task;
 
 mod bag;
 mod doorbell;
@@ -47,8 +47,8 @@ pub(crate) enum Letter<N> {
     },
     /// From another thread: which topics are there, and how many hear them?
     Topics(Answer<Vec<(String, usize)>>),
-    /// From another thread: what does your memory go to?
-    Memory(Answer<Vec<MemoryUse>>),
+    /// From another thread: what takes several turns.
+    Survey(Box<Task>),
     /// Close every connection politely within this time, then end.
     Drain(Duration),
     /// End now.

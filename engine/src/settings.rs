@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::{Compression, Profile};
-use tidegate_io::host;
+use tidegate_io::{SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -25,6 +25,8 @@ pub struct Settings {
     pub host: Host,
     /// Whose descriptors the shards use. Default [`Descriptors::Shared`].
     pub descriptors: Descriptors,
+    /// Options of TCP for all who connect. Default: the kernel's.
+    pub sockets: SocketOptions,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
     /// The maxima and the deadlines.
@@ -119,6 +121,7 @@ impl Default for Settings {
             io: Io::default(),
             host: Host::default(),
             descriptors: Descriptors::default(),
+            sockets: SocketOptions::default(),
             compression: Compression::default(),
             limits: Limits::default(),
         }

@@ -17,6 +17,7 @@ use tidegate_io::host::{Executor, Tasks};
 use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
 
+use crate::closed::Phase;
 use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
 use crate::core::{Core, Operation};
@@ -261,7 +262,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// The conversation is over: tells the handler, and forgets the subscriptions. What is
     /// still to be sent stays queued.
-    fn end(&mut self, slot: u32, reason: EndReason, code: Option<CloseCode>) {
+    fn end(&mut self, slot: u32, reason: EndReason, code: Option<CloseCode>, errno: Option<i32>) {
         let Some(open) = self.core.connection(slot).open() else {
             return;
         };
@@ -272,10 +273,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             _ => (reason, code),
         };
         // An end that we have begun has begun then.
-        let since = match open.closing.replace(reason) {
-            Some(_) => open.used,
-            None => self.core.tick,
+        let (phase, since) = match open.closing.replace(reason) {
+            Some(_) => (Phase::Closing, open.used),
+            None => (Phase::Open, self.core.tick),
         };
+        self.core.record_end(slot, phase, reason, code, errno);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },
@@ -295,7 +297,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// Ends the conversation, if there is one, and gives the connection up at once.
     fn abandon(&mut self, slot: u32, reason: EndReason, reset: bool) {
-        self.end(slot, reason, None);
+        self.end(slot, reason, None, None);
         self.core.release(slot, reset);
     }
 

@@ -3,6 +3,7 @@
 mod admin;
 mod census;
 mod choices;
+mod connections;
 mod doctor;
 mod endpoints;
 mod memory;
@@ -16,6 +17,7 @@ mod signals;
 mod startup;
 mod timeouts;
 mod units;
+mod watching;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -14,6 +14,7 @@ use crate::origin::{OriginPolicy, OriginRule};
 use crate::startup::Failure;
 use crate::timeouts::{TimeoutOptions, Timeouts};
 use crate::units;
+use crate::watching::{WatchOptions, Watching};
 mod doctor;
 
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
@@ -69,7 +70,9 @@ What operators find on the admin port:
   GET  /healthz /readyz /version   is it alive, does it take connections, which one is it
   GET  /metrics                    counters and gauges for Prometheus
   GET  /topics /shards             who hears what, what each shard has done, as JSON
-  POST /publish/{topic}            says the body to the topic; ?binary for bytes
+  GET  /connections /closed        who is there, and how the last ones ended, as JSON
+  POST /disconnect                 ?id= or ?topic=: closes them, with ?code= and ?reason=
+  POST /publish/{topic}            says the body to the topic; ?binary for bytes, ?key= for --slow latest
 
 Signals:
   TERM    close every connection politely within --drain-timeout, then end; again: end now
@@ -146,6 +149,9 @@ struct ServeOptions {
     #[command(flatten)]
     timeouts: TimeoutOptions,
 
+    #[command(flatten)]
+    watching: WatchOptions,
+
     /// Share the port with other processes of the same user, such as the next version;
     /// each needs an --admin of its own
     #[arg(long, verbatim_doc_comment)]
@@ -179,6 +185,7 @@ pub(crate) struct ServeSettings {
     pub(crate) origins: OriginPolicy,
     pub(crate) drain_timeout: Duration,
     pub(crate) timeouts: Timeouts,
+    pub(crate) watching: Watching,
     pub(crate) share_port: bool,
 }
 
@@ -226,6 +233,7 @@ impl ServeOptions {
             origins: OriginPolicy::new(&self.origins),
             drain_timeout: self.drain_timeout,
             timeouts: self.timeouts.mean(),
+            watching: self.watching.mean(),
             share_port: self.share_port,
         })
     }

@@ -187,6 +187,7 @@ fn start_engine(
         send_timeout: settings.timeouts.send,
         close_timeout: settings.timeouts.close,
         connections_expected,
+        profile: settings.watching.profile.clone(),
         ..defaults
     };
     let engine_settings = Settings {
@@ -197,6 +198,7 @@ fn start_engine(
         host: settings.host,
         descriptors: settings.descriptors,
         compression: settings.compression,
+        sockets: settings.watching.sockets,
         limits,
     };
     let origins = Arc::new(settings.origins.clone());

@@ -61,6 +61,7 @@ impl Frames {
         self.cost
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.len() == self.gap_count
     }

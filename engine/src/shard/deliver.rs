@@ -88,7 +88,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     // Whoever asked may have gone.
                     let _ = answer.try_send(list);
                 }
-                Letter::Memory(answer) => self.surveys.push(Survey::new(answer)),
+                Letter::Survey(task) => self.surveys.push(Survey::new(*task)),
                 Letter::Drain(within) => self.start_drain(within),
                 Letter::Stop => self.stopped = true,
             }
@@ -326,7 +326,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// The slot of an open connection of this shard.
-    fn slot_of(&mut self, id: ConnectionId) -> Option<u32> {
+    pub(crate) fn slot_of(&mut self, id: ConnectionId) -> Option<u32> {
         let slot = id.slot();
         let exists = self.connections.contains(slot as usize);
         let same = exists && self.id_of(slot) == id;

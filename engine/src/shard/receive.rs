@@ -78,23 +78,25 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Next::Nothing => {}
             Next::Ended(slot) => self.on_ended(slot),
             Next::Sent(slot) => self.on_sent(slot),
-            Next::Gone(slot) => self.on_gone(slot),
+            Next::Gone(slot, errno) => self.on_gone(slot, errno),
             Next::Unread(_) => unreachable!("what was lent has been copied"),
             Next::ReadOn(slot, unread) => self.read_on(slot, unread),
             Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
             Next::End(slot, reason, code) => {
-                self.end(slot, reason, code);
+                self.end(slot, reason, code, None);
                 self.core.finish(slot);
             }
         }
     }
 
     /// The peer is lost; if it had not said what it wants, that is a handshake that failed.
-    fn on_gone(&mut self, slot: u32) {
+    fn on_gone(&mut self, slot: u32, errno: Option<i32>) {
         if let Stage::Handshake { .. } = self.core.connection(slot).stage {
+            self.core.record_lost(slot, errno);
             self.core.shared.refuse("gone");
         }
-        self.abandon(slot, EndReason::Reset, false);
+        self.end(slot, EndReason::Reset, None, errno);
+        self.core.release(slot, false);
     }
 
     /// The peer will send no more: a WebSocket is over, a handshake will not come.
@@ -104,7 +106,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         match &connection.stage {
             Stage::Handshake { .. } => self.core.release(slot, false),
             Stage::Open(_) => {
-                self.end(slot, EndReason::Ended, None);
+                self.end(slot, EndReason::Ended, None, None);
                 self.core.finish(slot);
             }
             Stage::Lingering if connection.flags.has(Flags::FINISHING) => {}
@@ -119,7 +121,8 @@ pub(super) enum Next {
     Nothing,
     Ended(u32),
     Sent(u32),
-    Gone(u32),
+    /// With the error of the system.
+    Gone(u32, Option<i32>),
     Refused,
     End(u32, EndReason, Option<CloseCode>),
     /// So many bytes at the end have not been looked at: too much is queued.
@@ -150,13 +153,15 @@ impl<H: Handler> Half<'_, H> {
             Completion::Filled { socket, buffer } => return self.on_filled(socket.0, buffer),
             Completion::Sent { socket } => return Next::Sent(socket.0),
             Completion::Accepted { peer } => {
-                let slot = self.core.insert();
+                let slot = self.core.insert(peer.address);
                 self.core.operations.push(Operation::Open { slot, peer });
                 self.core
                     .set_deadline(slot, self.core.limits.handshake_timeout);
             }
             Completion::Ended { socket } => return Next::Ended(socket.0),
-            Completion::Gone { socket, .. } => return Next::Gone(socket.0),
+            Completion::Gone { socket, error } => {
+                return Next::Gone(socket.0, error.raw_os_error());
+            }
             Completion::Closed { socket } => self.core.remove(socket.0),
             Completion::Refused { .. } => {
                 self.core.counted.accept_failures += 1;

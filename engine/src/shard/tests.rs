@@ -18,6 +18,7 @@ use crate::{
 mod allocations;
 mod compression;
 mod laws;
+mod listing;
 mod peer;
 mod simulation;
 mod slow;

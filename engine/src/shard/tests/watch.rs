@@ -28,7 +28,10 @@ fn pass(stand: &mut Stand, peers: &mut [Peer], span: Duration) {
     while stand.world.now() < until {
         for shard in &mut stand.shards {
             shard.fall_asleep();
-            shard.driver.wait(Timeout::Now).expect("a simulation can always wait");
+            shard
+                .driver
+                .wait(Timeout::Now)
+                .expect("a simulation can always wait");
             shard.wake_up();
         }
         peers.iter_mut().for_each(Peer::look);
