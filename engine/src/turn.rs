@@ -25,11 +25,14 @@
 use smallvec::SmallVec;
 use tidegate_io::{Parcel, Piece};
 
-use tidegate_proto::MessageKind;
-use tidegate_proto::frame::{HEADER_SIZE_MAX, Header, Opcode, encode_deflated_message};
+use tidegate_proto::frame::{HEADER_SIZE_MAX, encode_deflated_message};
 
 use crate::compression::Compressor;
 use crate::connection::NONE;
+
+mod apart;
+
+use apart::{frame_at, take_apart};
 
 /// An index into the runs of this turn.
 pub(crate) type RunIndex = u32;
@@ -198,6 +201,7 @@ impl Turn {
             Bytes::Shared(parcel) => [parcel.clone()].into(),
             Bytes::Wire(..) | Bytes::Post(..) => take_apart(bytes_of(wire, post, bytes)),
         });
+        debug_assert_eq!(parts.len(), run.message_count as usize, "a message is lost");
         let keys = self.keys.get(run.keys as usize..).unwrap_or_default();
         let keys = keys.iter().copied().chain(std::iter::repeat(0));
         parts.iter().zip(keys)
@@ -397,32 +401,6 @@ impl Turn {
         self.pendings
             .shrink_to(KEPT_SIZE_MAX / size_of::<Pending>());
     }
-}
-
-/// Each frame of ours on its own.
-fn take_apart(bytes: &[u8]) -> Box<[Parcel]> {
-    let mut rest = bytes;
-    let mut parts = Vec::new();
-    while let Some((_, _, end)) = frame_at(rest) {
-        parts.push(Parcel::copy_of(&rest[..end]));
-        rest = &rest[end..];
-    }
-    parts.into()
-}
-
-/// The frame of ours that these bytes begin with: its kind, and where its payload starts and
-/// ends. `None` at the end of the bytes.
-fn frame_at(bytes: &[u8]) -> Option<(MessageKind, usize, usize)> {
-    let (header, start) = Header::parse(bytes).ok()??;
-    let kind = match header.opcode {
-        Opcode::Text => MessageKind::Text,
-        _ => MessageKind::Binary,
-    };
-    Some((
-        kind,
-        start,
-        start + usize::try_from(header.payload_size).ok()?,
-    ))
 }
 
 fn bytes_of<'a>(wire: &'a [u8], post: &'a [u8], bytes: &'a Bytes) -> &'a [u8] {

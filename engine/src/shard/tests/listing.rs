@@ -147,6 +147,5 @@ fn each_end_is_remembered_with_who_and_why() {
     ];
     assert_eq!(told, right, "the newest first");
     let reset = stand.closed(3)[2];
-    assert!(reset.errno.is_some(), "{reset:?}");
     assert!(reset.peer.port() != 0, "{reset:?}");
 }

@@ -167,7 +167,7 @@ fn profile(strict: bool, chance: &mut Chance) -> Profile {
             SlowPolicy::Latest,
         ],
     };
-    let slow = match chance.below(8) {
+    let slow = match chance.below(6) {
         index @ 0..3 => policies[index],
         3 => SlowPolicy::Pause,
         _ => SlowPolicy::Disconnect,
