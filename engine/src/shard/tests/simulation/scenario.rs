@@ -167,7 +167,7 @@ fn profile(strict: bool, chance: &mut Chance) -> Profile {
             SlowPolicy::Latest,
         ],
     };
-    let slow = match chance.below(6) {
+    let slow = match chance.below(7) {
         index @ 0..3 => policies[index],
         3 => SlowPolicy::Pause,
         _ => SlowPolicy::Disconnect,
@@ -279,7 +279,7 @@ impl Crowd {
         };
         let many = size > 40;
         let large = if many { 500 } else { limits.message_size_max };
-        if !many && chance.roll(0.1) {
+        if !many && chance.roll(0.2) {
             return Self::flood(chance, limits);
         }
         Self {
