@@ -189,7 +189,7 @@ impl Handle {
         let task = |answer, _| Some(Task::Recall(Recalling::new(answer, count_max)));
         let found: Vec<Vec<Closed>> = self.ask(timeout, task);
         let mut found: Vec<_> = found.into_iter().flatten().collect();
-        found.sort_by(|one, other| other.at.cmp(&one.at));
+        found.sort_by_key(|closed| std::cmp::Reverse(closed.at));
         found.truncate(count_max);
         found
     }
