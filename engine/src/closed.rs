@@ -41,6 +41,8 @@ pub struct Closed {
     pub dropped: u32,
 }
 
+const _: () = assert!(size_of::<Closed>() <= 136, "a shard keeps thousands");
+
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
