@@ -123,8 +123,12 @@ impl Drop for Reserved {
 #[derive(Debug)]
 pub(crate) struct Agreed {
     agreement: DeflateAgreement,
+    /// The deflater of its own has been used since the last sweep.
+    used: bool,
     contexts: Option<Box<Contexts>>,
 }
+
+const _: () = assert!(size_of::<Option<Agreed>>() <= 16, "there are a million");
 
 /// Contexts of one connection.
 #[derive(Debug)]
@@ -132,8 +136,6 @@ struct Contexts {
     /// Made with the first message, if the client takes its context over.
     inflater: Option<Inflater<ZlibInflate>>,
     deflater: Option<(Deflater<ZlibDeflate>, Reserved)>,
-    /// The deflater has been used since the last sweep.
-    used: bool,
     /// For all of this but the deflater, whether the inflater has been made yet or not.
     _reserved: Reserved,
 }
@@ -148,7 +150,6 @@ impl Contexts {
         Some(Self {
             inflater: None,
             deflater: None,
-            used: false,
             _reserved: budget.reserve(charge(size_of::<Self>()) + inflater_size)?,
         })
     }
@@ -180,9 +181,8 @@ impl Agreed {
 
     /// Drops the deflater if it has not been used since the last time.
     pub(crate) fn sweep(&mut self) {
-        if let Some(contexts) = &mut self.contexts
-            && !std::mem::take(&mut contexts.used)
-        {
+        let used = std::mem::take(&mut self.used);
+        if let Some(contexts) = self.contexts.as_mut().filter(|_| !used) {
             contexts.deflater = None;
         }
     }
@@ -232,6 +232,7 @@ impl Compressor {
         let agreement = negotiate(upgrade.extensions(), DeflatePolicy::SHARED)?;
         Some(Agreed {
             agreement,
+            used: false,
             contexts: None,
         })
     }
@@ -249,6 +250,7 @@ impl Compressor {
         };
         Some(Agreed {
             agreement,
+            used: false,
             contexts,
         })
     }
@@ -298,7 +300,7 @@ impl Compressor {
         if agreed.agreement.server_takeover()
             && let Some(contexts) = &mut agreed.contexts
         {
-            contexts.used = true;
+            agreed.used = true;
             if contexts.deflater.is_none() {
                 contexts.deflater = self.new_deflater(window_bits);
             }

@@ -11,6 +11,7 @@
 //! ```
 
 use std::mem::size_of;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use tidegate_proto::Session;
@@ -39,7 +40,14 @@ pub(crate) struct Connection<S> {
     pub(crate) pending: u32,
     /// Its outbox, which it has only while a batch is under way, or [`NONE`].
     pub(crate) outbox: u32,
+    /// When anything was received last; in the handshake, when it was accepted; while it
+    /// lingers, when its end began.
+    pub(crate) heard: Tick,
     pub(crate) flags: Flags,
+    /// How it is watched, among the profiles of the shard.
+    pub(crate) profile: u8,
+    /// Pings in a row after which nothing was received.
+    pub(crate) pings_missed: u8,
     pub(crate) stage: Stage<S>,
 }
 
@@ -66,9 +74,40 @@ pub(crate) struct Open<S> {
     /// What was agreed on compression, if anything was.
     pub(crate) deflate: Option<Agreed>,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    /// When it was opened.
+    pub(crate) opened: Tick,
+    /// When anything was sent last.
+    pub(crate) sent: Tick,
+    /// When a message went either way last; once we have closed it, when that was.
+    pub(crate) used: Tick,
+    /// The ping that has not been answered: its microseconds on the shard's clock; 0 is none.
+    pub(crate) ping: u32,
+    /// How many publications it has missed.
+    pub(crate) dropped: u32,
+    /// How long the last ping took that was answered.
+    pub(crate) round_trip: RoundTrip,
     /// Why we are closing it, if we are.
     pub(crate) closing: Option<EndReason>,
     pub(crate) state: S,
+}
+
+/// A span of time in 16 bits: 12 of them are a number of microseconds, which the other 4 double
+/// so often. 0 is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct RoundTrip(u16);
+
+impl RoundTrip {
+    pub(crate) fn from_micros(micros: u32) -> Self {
+        let micros = micros.clamp(1, 0xFFF << 15);
+        let doublings = (32 - micros.leading_zeros()).saturating_sub(12);
+        let number = u16::try_from(micros >> doublings).expect("12 bits");
+        Self(number << 4 | u16::try_from(doublings).expect("4 bits"))
+    }
+
+    pub(crate) fn span(self) -> Option<Duration> {
+        let micros = u64::from(self.0 >> 4) << (self.0 & 15);
+        (micros != 0).then(|| Duration::from_micros(micros))
+    }
 }
 
 /// Yes or no, a few times.
@@ -98,6 +137,25 @@ impl Flags {
     }
 }
 
+impl<S> Open<S> {
+    /// A conversation that begins at this tick.
+    pub(crate) fn new(session: Session, deflate: Option<Agreed>, state: S, now: Tick) -> Self {
+        Self {
+            session,
+            deflate,
+            subscriptions: SmallVec::new(),
+            opened: now,
+            sent: now,
+            used: now,
+            ping: 0,
+            dropped: 0,
+            round_trip: RoundTrip::default(),
+            closing: None,
+            state,
+        }
+    }
+}
+
 impl<S> Connection<S> {
     pub(crate) fn new(generation: u32) -> Self {
         Self {
@@ -107,6 +165,9 @@ impl<S> Connection<S> {
             armed: 0,
             pending: NONE,
             outbox: NONE,
+            heard: 0,
+            profile: 0,
+            pings_missed: 0,
             flags: Flags::default(),
             stage: Stage::Handshake { head: Vec::new() },
         }
@@ -117,6 +178,13 @@ impl<S> Connection<S> {
         match &mut self.stage {
             Stage::Open(open) if open.closing.is_none() && !open.session.close_sent() => Some(open),
             Stage::Open(_) | Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+        }
+    }
+
+    pub(crate) fn as_open(&self) -> Option<&Open<S>> {
+        match &self.stage {
+            Stage::Open(open) => Some(open),
+            Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
         }
     }
 
@@ -132,3 +200,23 @@ const _: () = assert!(
     size_of::<Connection<[usize; 2]>>() <= 128,
     "there are a million"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_is_kept_to_a_part_in_two_thousand() {
+        for micros in [1, 2, 100, 4_095, 4_096, 45_678, 1_000_000, 134_000_000] {
+            let span = RoundTrip::from_micros(micros).span().unwrap();
+            let micros = Duration::from_micros(micros.into());
+            assert!(
+                span <= micros && micros - span <= micros / 2_000,
+                "{span:?}"
+            );
+        }
+        assert_eq!(RoundTrip::default().span(), None);
+        let longest = RoundTrip::from_micros(u32::MAX).span().unwrap();
+        assert_eq!(longest, Duration::from_micros(0xFFF << 15));
+    }
+}

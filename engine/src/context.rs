@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tidegate_proto::{CloseCode, Message};
 
 use crate::connection::Connection;
 use crate::core::Core;
-use crate::{ConnectionId, Handler, ShardHandle, TooManyTasks};
+use crate::{ConnectionId, Handler, Key, ShardHandle, TooManyTasks};
 
 /// One connection, as its handler sees it during a callback.
 #[derive(Debug)]
@@ -67,6 +67,35 @@ impl<'a, H: Handler> Context<'a, H> {
     /// [`Busy`].
     pub fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
         self.shard.publish(topic, message)
+    }
+
+    /// The same for what replaces whatever was said under this key before; see
+    /// [`ShardContext::publish_latest`].
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn publish_latest(
+        &mut self,
+        topic: &str,
+        key: Key,
+        message: Message<'_>,
+    ) -> Result<(), Busy> {
+        self.shard.publish_latest(topic, key, message)
+    }
+
+    /// How long the last ping took to be answered; `None` before the first pong.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        let connection = &self.shard.core.connections[self.slot as usize];
+        connection.as_open().and_then(|open| open.round_trip.span())
+    }
+
+    /// How many publications this connection has missed because it does not read fast enough; see
+    /// [`crate::SlowPolicy`].
+    #[must_use]
+    pub fn dropped(&self) -> u32 {
+        let connection = &self.shard.core.connections[self.slot as usize];
+        connection.as_open().map_or(0, |open| open.dropped)
     }
 
     /// From now on this connection hears the topic. Doing so twice is the same as once.
@@ -150,7 +179,25 @@ impl<H: Handler> ShardContext<'_, H> {
     /// [`Busy`] when another shard does not keep up. Nobody hears it then; whatever was
     /// accepted is heard by all who still listen and read.
     pub fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
-        self.core.publish(topic, message)
+        self.core.publish(topic, 0, message)
+    }
+
+    /// The same for what replaces whatever was said under this key before, such as the price of
+    /// one thing: a subscriber that is behind, and whose policy is [`crate::SlowPolicy::Latest`],
+    /// hears only the last of each key. All others hear everything, as far as they keep up.
+    ///
+    /// A key that changes all the time is heard now and then all the same: after it has been
+    /// replaced 16 times, a value keeps its place.
+    ///
+    /// # Errors
+    /// [`Busy`], as for [`Self::publish`].
+    pub fn publish_latest(
+        &mut self,
+        topic: &str,
+        key: Key,
+        message: Message<'_>,
+    ) -> Result<(), Busy> {
+        self.core.publish(topic, Key::number(Some(key)), message)
     }
 
     /// How many connections of this shard hear the topic.

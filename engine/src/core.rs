@@ -1,32 +1,44 @@
 //! What one shard owns, and what a handler can do to it: queue, nothing else.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use tidegate_io::host::Tasks;
 use tidegate_io::{Parcel, Peer};
-use tidegate_proto::frame::{encode_message, header_size};
+use tidegate_proto::frame::header_size;
 use tidegate_proto::handshake::Refusal;
 use tidegate_proto::{CloseCode, Message};
 
+use crate::closed::{Addresses, Ring};
 use crate::compression::Compressor;
 use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
-use crate::mailbox::{Frame, Post};
+use crate::mailbox::Post;
 use crate::outbox::Outbox;
+use crate::profile::Profiles;
 use crate::tasks::Requests;
-use crate::timers::Timers;
-use crate::topics::{Subscriber, Subscription, Topics};
+use crate::timers::{Tick, Timers, ticks_of};
+use crate::topics::Topics;
 use crate::turn::{Bytes, Turn};
-use crate::{Busy, ConnectionId, EndReason, Handler, Limits, SendError};
+use crate::{ConnectionId, EndReason, Handler, Limits, SendError};
 
 mod pace;
+mod publish;
+mod record;
+mod slow;
+mod subscribe;
+mod watch;
 
 /// A larger frame is not copied into an arena; it becomes a parcel.
 const PARCEL_SIZE_MIN: usize = 16 * 1024;
+
+/// An end that takes longer than the close and the linger timeout together should, by default,
+/// is not as it should be, and is counted.
+const LATE_CLOSE: Duration = Duration::from_secs(10);
 
 /// All of a shard but its driver, its handler and its mailbox.
 pub(crate) struct Core<H: Handler> {
@@ -34,8 +46,15 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) shard: usize,
     /// When this turn began to receive.
     pub(crate) now: Instant,
+    /// The same in ticks.
+    pub(crate) tick: Tick,
     pub(crate) limits: Limits,
+    pub(crate) profiles: Profiles,
     pub(crate) connections: Slab<Connection<H::State>>,
+    /// Where they called from.
+    pub(crate) addresses: Addresses,
+    /// How the last of them ended.
+    pub(crate) closed: Ring,
     pub(crate) outboxes: Slab<Outbox>,
     pub(crate) topics: Topics,
     pub(crate) timers: Timers,
@@ -72,6 +91,8 @@ pub(crate) struct Core<H: Handler> {
 #[derive(Debug)]
 pub(crate) struct Publication {
     pub(crate) bytes: Bytes,
+    /// See [`crate::Key`]; 0 is none.
+    pub(crate) key: u64,
     /// The next one to the same topic, or [`NONE`].
     pub(crate) next: u32,
 }
@@ -123,8 +144,12 @@ impl<H: Handler> Core<H> {
         Self {
             shard,
             now,
+            tick: 1,
+            profiles: Profiles::new(&limits.profile),
             limits,
             connections: Slab::with_capacity(expected),
+            addresses: Addresses::with_capacity(expected),
+            closed: Ring::default(),
             outboxes: Slab::new(),
             topics: Topics::new(seed),
             timers: Timers::new(now),
@@ -149,15 +174,19 @@ impl<H: Handler> Core<H> {
     }
 
     /// A slot for a new peer.
-    pub(crate) fn insert(&mut self) -> u32 {
+    pub(crate) fn insert(&mut self, address: SocketAddr) -> u32 {
         self.generation = self.generation.wrapping_add(1);
         #[cfg(test)]
         if crate::planted::Bug::OldGeneration.is_planted() {
             self.generation = 1;
         }
-        let slot = self.connections.insert(Connection::new(self.generation));
+        let mut connection = Connection::new(self.generation);
+        connection.heard = self.tick;
+        let slot = self.connections.insert(connection);
         self.counted.accepted += 1;
-        u32::try_from(slot).expect("the descriptors of a process end far below")
+        let slot = u32::try_from(slot).expect("the descriptors of a process end far below");
+        self.addresses.set(slot, address);
+        slot
     }
 
     pub(crate) fn connection(&mut self, slot: u32) -> &mut Connection<H::State> {
@@ -178,18 +207,15 @@ impl<H: Handler> Core<H> {
     #[inline]
     pub(crate) fn send(&mut self, slot: u32, message: Message<'_>) -> Result<(), SendError> {
         self.reply_to(slot);
-        let connection = &mut self.connections[slot as usize];
-        if connection.outbox != NONE {
-            let outbox = &self.outboxes[connection.outbox as usize];
-            // The last one may go over the limit, since its peer is not received from then.
-            if outbox.bytes_used() >= self.limits.outbox_bytes_max {
-                return Err(SendError::Full);
-            }
+        if self.connections[slot as usize].outbox != NONE && !self.has_room(slot, message.len()) {
+            return Err(SendError::Full);
         }
+        let connection = &mut self.connections[slot as usize];
         let Some(open) = connection.talking() else {
             return Err(SendError::Closed);
         };
         self.counted.messages_out += 1;
+        open.used = self.tick;
         let start = self.turn.wire.len();
         if let Some(agreed) = &mut open.deflate
             && let Some(deflated) = self.compressor.deflate(agreed, message.as_bytes())
@@ -264,141 +290,6 @@ impl<H: Handler> Core<H> {
         self.turn.enqueue(&mut connection.pending, slot, run, size);
     }
 
-    pub(crate) fn publish(&mut self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
-        let others = self.post.has_others();
-        if others && !self.post.is_open() {
-            self.counted.mail_refused += 1;
-            return Err(Busy);
-        }
-        self.counted.publications += 1;
-        let local = self.topics.find(topic);
-        if message.len() > PARCEL_SIZE_MIN {
-            let mut bytes = Vec::with_capacity(message.len() + header_size(message.len()));
-            encode_message(message, &mut bytes);
-            let parcel = Parcel::new(bytes);
-            if others {
-                self.post.publish(topic, Frame::Large(&parcel));
-            }
-            if let Some(topic) = local {
-                self.add_publication(topic, Bytes::Shared(parcel));
-            }
-            return Ok(());
-        }
-        let start = self.turn.post.len();
-        encode_message(message, &mut self.turn.post);
-        if others {
-            self.post
-                .publish(topic, Frame::Small(&self.turn.post[start..]));
-        }
-        match local {
-            Some(topic) => self.add_post(topic, start),
-            None => self.turn.post.truncate(start),
-        }
-        Ok(())
-    }
-
-    /// Takes a publication of another shard.
-    pub(crate) fn hear(&mut self, topic: &str, frame: Frame<'_>) {
-        let Some(topic) = self.topics.find(topic) else {
-            return;
-        };
-        match frame {
-            Frame::Large(parcel) => self.add_publication(topic, Bytes::Shared(parcel.clone())),
-            Frame::Small(bytes) => {
-                let start = self.turn.post.len();
-                self.turn.post.extend_from_slice(bytes);
-                self.add_post(topic, start);
-            }
-        }
-    }
-
-    fn add_post(&mut self, topic: u32, start: usize) {
-        let index = |at: usize| u32::try_from(at).expect("a turn's publications are bounded");
-        let end = self.turn.post.len();
-        self.add_publication(topic, Bytes::Post(index(start), index(end)));
-    }
-
-    fn add_publication(&mut self, topic: u32, bytes: Bytes) {
-        let index = u32::try_from(self.publications.len()).expect("a turn is bounded");
-        self.bytes_queued += match &bytes {
-            Bytes::Wire(start, end) | Bytes::Post(start, end) => (end - start) as usize,
-            Bytes::Shared(parcel) => parcel.len(),
-        };
-        self.publications.push(Publication { bytes, next: NONE });
-        let entry = self.topics.get_mut(topic);
-        if entry.first == NONE {
-            entry.first = index;
-            self.touched.push(topic);
-        } else {
-            self.publications[entry.last as usize].next = index;
-        }
-        entry.last = index;
-    }
-
-    pub(crate) fn subscriber_count(&self, topic: &str) -> usize {
-        self.topics
-            .find(topic)
-            .map_or(0, |index| self.topics.get(index).subscribers.len())
-    }
-
-    pub(crate) fn subscribe(&mut self, slot: u32, topic: &str) {
-        let Some(open) = self.connections[slot as usize].open() else {
-            return;
-        };
-        let topic = self.topics.find_or_insert(topic);
-        if open
-            .subscriptions
-            .iter()
-            .any(|subscription| subscription.topic == topic)
-        {
-            return;
-        }
-        let back = u32::try_from(open.subscriptions.len()).expect("there are fewer topics");
-        let place = self.topics.add(topic, Subscriber { slot, back });
-        open.subscriptions.push(Subscription { topic, place });
-    }
-
-    pub(crate) fn unsubscribe(&mut self, slot: u32, topic: &str) {
-        let Some(topic) = self.topics.find(topic) else {
-            return;
-        };
-        let Some(open) = self.connections[slot as usize].open() else {
-            return;
-        };
-        let found = open.subscriptions.iter().position(|s| s.topic == topic);
-        let Some(back) = found else { return };
-        let Subscription { place, .. } = open.subscriptions.swap_remove(back);
-        // The subscription that has taken its place in the list must be found there.
-        if let Some(moved) = open.subscriptions.get(back).copied() {
-            let subscribers = &mut self.topics.get_mut(moved.topic).subscribers;
-            let subscriber = subscribers.get_mut(moved.place as usize);
-            subscriber.expect("it hears the topic").back =
-                u32::try_from(back).expect("it is a place");
-        }
-        self.leave(topic, place);
-    }
-
-    /// This connection hears nothing any more.
-    pub(crate) fn unsubscribe_all(&mut self, slot: u32) {
-        let Some(open) = self.connections[slot as usize].open() else {
-            return;
-        };
-        for Subscription { topic, place } in std::mem::take(&mut open.subscriptions) {
-            self.leave(topic, place);
-        }
-    }
-
-    fn leave(&mut self, topic: u32, place: u32) {
-        let Some(moved) = self.topics.remove(topic, place) else {
-            return;
-        };
-        if let Some(open) = self.connections[moved.slot as usize].open()
-            && let Some(subscription) = open.subscriptions.get_mut(moved.back as usize)
-        {
-            subscription.place = place;
-        }
-    }
-
     /// Sends a close frame, and gives the peer some time to answer it.
     pub(crate) fn close(&mut self, slot: u32, code: CloseCode, reason: &str, why: EndReason) {
         self.reply_to(slot);
@@ -408,6 +299,7 @@ impl<H: Handler> Core<H> {
         };
         open.session.close(Some(code), reason, &mut self.turn.wire);
         open.closing = Some(why);
+        open.used = self.tick;
         self.hold_back(slot, start, WireKind::Other);
         self.set_deadline(slot, self.limits.close_timeout);
     }
@@ -416,6 +308,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.reply_to(slot);
         refusal.write(&mut self.turn.wire);
+        self.record_refusal(slot, refusal);
         self.shared.refuse(refusal.cause());
         self.finish(slot);
     }
@@ -424,7 +317,11 @@ impl<H: Handler> Core<H> {
     pub(crate) fn finish(&mut self, slot: u32) {
         let connection = &mut self.connections[slot as usize];
         connection.flags.set(Flags::FINISHING);
-        connection.stage = Stage::Lingering;
+        // That of a conversation has begun with its close frame, which its end has noted.
+        if !matches!(connection.stage, Stage::Lingering) {
+            connection.heard = self.tick;
+            connection.stage = Stage::Lingering;
+        }
         self.finishing.push((slot, connection.generation));
         if connection.flags.has(Flags::PAUSED) {
             connection.flags.clear(Flags::PAUSED);
@@ -443,6 +340,11 @@ impl<H: Handler> Core<H> {
             !matches!(connection.stage, Stage::Open(_)),
             "its end has been told"
         );
+        if matches!(connection.stage, Stage::Lingering)
+            && self.tick.saturating_sub(connection.heard) > ticks_of(LATE_CLOSE)
+        {
+            self.counted.late_closes += 1;
+        }
         if self.turn.replied == slot {
             self.turn.unsay();
         }

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::EndReason;
+use crate::{EndReason, SlowPolicy};
 
 /// The causes for which a handshake is refused or fails, as labels.
 const REFUSALS_MAX: usize = 24;
@@ -76,6 +76,18 @@ counters! {
     mail_refused,
     /// Times that the kernel could not accept, such as for lack of descriptors.
     accept_failures,
+    /// Pings sent.
+    pings,
+    /// Pongs that answered the last ping.
+    pongs,
+    /// Ends that took more than 10 s from our close frame on.
+    late_closes,
+    /// Publications that [`crate::SlowPolicy::DropOldest`] has dropped, one for each receiver.
+    dropped_oldest,
+    /// Publications that [`crate::SlowPolicy::DropNewest`] has dropped, one for each receiver.
+    dropped_newest,
+    /// Publications that [`crate::SlowPolicy::Latest`] has dropped, one for each receiver.
+    dropped_latest,
     /// Turns of the loop.
     turns,
 }
@@ -84,6 +96,16 @@ impl Snapshot {
     /// How many WebSockets ended, for each reason.
     pub fn closes(&self) -> impl Iterator<Item = (EndReason, u64)> {
         EndReason::ALL.into_iter().zip(self.closes)
+    }
+
+    /// How many publications were dropped, one for each receiver, under each policy that drops.
+    pub fn drops(&self) -> impl Iterator<Item = (SlowPolicy, u64)> {
+        [
+            (SlowPolicy::DropOldest, self.dropped_oldest),
+            (SlowPolicy::DropNewest, self.dropped_newest),
+            (SlowPolicy::Latest, self.dropped_latest),
+        ]
+        .into_iter()
     }
 
     /// How many handshakes failed, by cause; a cause appears with its first failure.

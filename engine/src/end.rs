@@ -40,13 +40,21 @@ pub enum EndReason {
     MessageTimeout,
     /// The peer did not answer a close frame in time.
     CloseTimeout,
+    /// The peer gave no sign of life after some pings.
+    HeartbeatTimeout,
+    /// Nothing was received for too long.
+    ReadIdle,
+    /// No message went either way for too long.
+    Idle,
+    /// An operator has closed it.
+    Disconnected,
     /// The server stopped without waiting.
     Stopped,
 }
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,
@@ -60,6 +68,10 @@ impl EndReason {
         Self::SendTimeout,
         Self::MessageTimeout,
         Self::CloseTimeout,
+        Self::HeartbeatTimeout,
+        Self::ReadIdle,
+        Self::Idle,
+        Self::Disconnected,
         Self::Stopped,
     ];
 
@@ -68,6 +80,15 @@ impl EndReason {
         matches!(
             self,
             Self::ProtocolError | Self::InvalidUtf8 | Self::InvalidDeflate | Self::TooBig
+        )
+    }
+
+    /// Whether a deadline passed while the conversation was open: a close that is not answered then
+    /// does not change why it ended.
+    pub(crate) const fn is_timeout(self) -> bool {
+        matches!(
+            self,
+            Self::MessageTimeout | Self::HeartbeatTimeout | Self::ReadIdle | Self::Idle
         )
     }
 
@@ -88,6 +109,10 @@ impl EndReason {
             Self::SendTimeout => "send_timeout",
             Self::MessageTimeout => "message_timeout",
             Self::CloseTimeout => "close_timeout",
+            Self::HeartbeatTimeout => "heartbeat_timeout",
+            Self::ReadIdle => "read_idle",
+            Self::Idle => "idle",
+            Self::Disconnected => "disconnected",
             Self::Stopped => "stopped",
         }
     }

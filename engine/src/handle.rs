@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use tidegate_proto::Message;
+use tidegate_proto::{CloseCode, Message};
 
 use crate::compression::Budget;
 use crate::counters::Shared;
 use crate::listing::Part;
 use crate::mailbox::{Address, Letter};
-use crate::{Busy, Snapshot};
+use crate::survey::listing::{Disconnecting, Listing, Recalling, Who};
+use crate::survey::{Memory, Task};
+use crate::{Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Key, Snapshot};
 
 /// A shard that is alive takes a letter within this; it is never waited for by a shard.
 pub(crate) const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,9 +30,9 @@ pub struct Handle {
 
 /// A shard's address, whatever its handlers tell each other.
 pub(crate) trait Door: Send + Sync {
-    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy>;
+    fn publish(&self, topic: &str, key: u64, message: Message<'_>) -> Result<(), Busy>;
     fn ask_topics(&self, parts: Sender<Part>) -> bool;
-    fn ask_memory(&self, answer: Sender<Vec<MemoryUse>>) -> bool;
+    fn survey(&self, task: Task) -> bool;
     fn drain(&self, within: Duration);
     fn stop(&self);
 }
@@ -65,13 +67,14 @@ pub struct TopicCount {
 }
 
 impl<N: Send> Door for Address<N> {
-    fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+    fn publish(&self, topic: &str, key: u64, message: Message<'_>) -> Result<(), Busy> {
         let kind = message.kind();
         let payload = message.as_bytes().to_vec();
         self.try_send(Letter::Publish {
             topic: topic.into(),
             kind,
             payload,
+            key,
         })
         .map_err(|_| Busy)
     }
@@ -80,8 +83,8 @@ impl<N: Send> Door for Address<N> {
         self.send(Letter::Topics(parts), LETTER_TIMEOUT)
     }
 
-    fn ask_memory(&self, answer: Sender<Vec<MemoryUse>>) -> bool {
-        self.send(Letter::Memory(answer), LETTER_TIMEOUT)
+    fn survey(&self, task: Task) -> bool {
+        self.send(Letter::Survey(Box::new(task)), LETTER_TIMEOUT)
     }
 
     fn drain(&self, within: Duration) {
@@ -100,7 +103,17 @@ impl Handle {
     /// # Errors
     /// [`Busy`] when the shard that is to publish it has a full mailbox; nobody hears it.
     pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
-        self.doors[home_of(topic, self.doors.len())].publish(topic, message)
+        self.doors[home_of(topic, self.doors.len())].publish(topic, 0, message)
+    }
+
+    /// The same for what replaces whatever was said under this key before; see
+    /// [`crate::ShardContext::publish_latest`].
+    ///
+    /// # Errors
+    /// [`Busy`], as for [`Self::publish`].
+    pub fn publish_latest(&self, topic: &str, key: Key, message: Message<'_>) -> Result<(), Busy> {
+        let home = &self.doors[home_of(topic, self.doors.len())];
+        home.publish(topic, Key::number(Some(key)), message)
     }
 
     /// What each shard has counted, as it showed at the end of its last turn.
@@ -145,10 +158,91 @@ impl Handle {
     /// does not answer within `timeout` has none.
     #[must_use]
     pub fn memory(&self, timeout: Duration) -> Vec<Vec<MemoryUse>> {
-        let asked: Vec<_> = (self.doors.iter())
-            .map(|door| {
+        let task = |answer, _| Some(Task::Memory(Memory::new(answer)));
+        self.ask(timeout, task)
+    }
+
+    /// The first `count_max` connections that are meant, by id: for the next ones, ask with the id
+    /// of the last one as [`ConnectionFilter::after`]. A shard that does not answer within `timeout`
+    /// is left out.
+    #[must_use]
+    pub fn connections(
+        &self,
+        filter: &ConnectionFilter,
+        count_max: usize,
+        timeout: Duration,
+    ) -> Vec<ConnectionInfo> {
+        let found: Vec<Vec<ConnectionInfo>> = self.ask(timeout, |answer, shard| {
+            let here = filter.id.is_none_or(|id| id.shard() == shard)
+                && filter.after.is_none_or(|after| after.shard() <= shard);
+            let listing = Listing::new(answer, filter.clone(), shard, count_max);
+            here.then_some(Task::List(listing))
+        });
+        let mut found: Vec<_> = found.into_iter().flatten().collect();
+        found.sort_by_key(|info| info.id);
+        found.truncate(count_max);
+        found
+    }
+
+    /// How the last `count_max` connections ended, the newest first: at most 4,096 of each shard
+    /// are remembered. A shard that does not answer within `timeout` is left out.
+    #[must_use]
+    pub fn closed(&self, count_max: usize, timeout: Duration) -> Vec<Closed> {
+        let task = |answer, _| Some(Task::Recall(Recalling::new(answer, count_max)));
+        let found: Vec<Vec<Closed>> = self.ask(timeout, task);
+        let mut found: Vec<_> = found.into_iter().flatten().collect();
+        found.sort_by_key(|closed| std::cmp::Reverse(closed.at));
+        found.truncate(count_max);
+        found
+    }
+
+    /// Closes one connection with this code and reason ([`crate::EndReason::Disconnected`]).
+    /// Returns whether it was open.
+    #[must_use]
+    pub fn disconnect(
+        &self,
+        id: ConnectionId,
+        code: CloseCode,
+        reason: &str,
+        timeout: Duration,
+    ) -> bool {
+        let counts = self.ask(timeout, |answer, shard| {
+            let who = Who::One(id);
+            let task = Disconnecting::new(answer, who, code, reason);
+            (id.shard() == shard).then_some(Task::Disconnect(task))
+        });
+        counts.into_iter().sum::<usize>() > 0
+    }
+
+    /// Closes all who hear the topic, some thousands in each turn of a shard. Returns how many,
+    /// on those shards that have finished within `timeout`; the others go on.
+    #[must_use]
+    pub fn disconnect_topic(
+        &self,
+        topic: &str,
+        code: CloseCode,
+        reason: &str,
+        timeout: Duration,
+    ) -> usize {
+        let counts: Vec<usize> = self.ask(timeout, |answer, _| {
+            let who = Who::Topic(topic.into());
+            let task = Disconnecting::new(answer, who, code, reason);
+            Some(Task::Disconnect(task))
+        });
+        counts.into_iter().sum()
+    }
+
+    /// Asks all shards for which there is a task, and waits for each of them.
+    fn ask<T: Default>(
+        &self,
+        timeout: Duration,
+        task: impl Fn(Sender<T>, usize) -> Option<Task>,
+    ) -> Vec<T> {
+        let asked: Vec<_> = (self.doors.iter().enumerate())
+            .map(|(shard, door)| {
                 let (answer, answers) = bounded(1);
-                door.ask_memory(answer).then_some(answers)
+                let task = task(answer, shard)?;
+                door.survey(task).then_some(answers)
             })
             .collect();
         (asked.into_iter())

@@ -1,9 +1,11 @@
 //! What an application writes: the decisions.
 
+use std::borrow::Cow;
+
 use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
-use crate::{Context, End, Reply, ShardContext};
+use crate::{Context, End, Profile, Reply, ShardContext};
 
 /// The application's side of a shard. Every shard has one of its own, so nothing in it needs
 /// a lock, and nothing in it may wait.
@@ -40,6 +42,13 @@ pub trait Handler: Sized + 'static {
         let _ = (context, end);
     }
 
+    /// What operators are to see of a connection, such as its path; see
+    /// [`crate::Handle::connections`].
+    fn label<'s>(&self, state: &'s Self::State) -> Cow<'s, str> {
+        let _ = state;
+        Cow::Borrowed("")
+    }
+
     /// The handler of a shard (or this one itself) has told this one something.
     fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Self::Note) {
         let _ = (shard, note);
@@ -67,6 +76,9 @@ pub struct Upgrade<S> {
     pub protocol: Option<String>,
     /// The largest message in bytes, if it is not the server's usual limit.
     pub message_size_max: Option<usize>,
+    /// How it is kept alive and what happens if it does not read, if that is not as usual
+    /// ([`crate::Limits::profile`]). A shard knows 256 different ones at most.
+    pub profile: Option<Profile>,
 }
 
 impl<S> Upgrade<S> {
@@ -76,6 +88,7 @@ impl<S> Upgrade<S> {
             state,
             protocol: None,
             message_size_max: None,
+            profile: None,
         }
     }
 }

@@ -46,6 +46,14 @@ impl ConnectionId {
         u32::try_from(slot).expect("it has 24 bits")
     }
 
+    /// The id that is shown as this; `None` if none is.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u64::from_str_radix(text, 16).ok().filter(|_| digits);
+        number.map(Self)
+    }
+
     /// The id as a number, for logs.
     #[must_use]
     pub fn value(self) -> u64 {
@@ -72,6 +80,21 @@ mod tests {
     #[test]
     fn a_reused_slot_has_another_id() {
         assert_ne!(ConnectionId::new(3, 9, 1), ConnectionId::new(3, 9, 2));
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read() {
+        let id = ConnectionId::new(3, 9, 1);
+        assert_eq!(ConnectionId::parse(&id.to_string()), Some(id));
+        for text in [
+            "",
+            "1",
+            "+000000000000001",
+            "00000000000000001",
+            "000000000000000g",
+        ] {
+            assert_eq!(ConnectionId::parse(text), None, "{text}");
+        }
     }
 
     #[test]

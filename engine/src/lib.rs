@@ -28,6 +28,7 @@
 //! engine.join().expect("no shard failed");
 //! ```
 
+mod closed;
 mod compression;
 mod connection;
 mod context;
@@ -43,6 +44,7 @@ mod mailbox;
 mod outbox;
 #[cfg(test)]
 mod planted;
+mod profile;
 mod reply;
 mod settings;
 mod shard;
@@ -52,6 +54,7 @@ mod timers;
 mod topics;
 mod turn;
 
+pub use closed::{Closed, Phase, Side};
 pub use compression::Compression;
 pub use context::{Busy, Context, SendError, ShardContext};
 pub use counters::Snapshot;
@@ -60,13 +63,15 @@ pub use engine::{DriverInfo, Engine, HostInfo, ShardFailure, ShardInfo, StartErr
 pub use handle::{Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
+pub use profile::{Key, Profile, SlowPolicy};
 pub use reply::Reply;
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub use shard::benched;
+pub use survey::listing::{ConnectionFilter, ConnectionInfo};
 pub use tasks::{Interval, ShardHandle};
 pub use tidegate_io::host::{Sleep, TooManyTasks, YieldNow};
-pub use tidegate_io::{files, host};
+pub use tidegate_io::{SocketOptions, files, host};
 pub use tidegate_proto::handshake::{Refusal, Request};
 pub use tidegate_proto::{CloseCode, Message, MessageKind};

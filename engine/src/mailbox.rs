@@ -15,8 +15,8 @@ use tidegate_io::Waker;
 use tidegate_io::waker::Ring;
 use tidegate_proto::MessageKind;
 
-use crate::MemoryUse;
 use crate::listing::Part;
+use crate::survey::Task;
 
 mod bag;
 mod doorbell;
@@ -43,11 +43,13 @@ pub(crate) enum Letter<N> {
         topic: Box<str>,
         kind: MessageKind,
         payload: Vec<u8>,
+        /// See [`crate::Key`]; 0 is none.
+        key: u64,
     },
     /// From another thread: which topics are there, and how many hear them?
     Topics(Answer<Part>),
-    /// From another thread: what does your memory go to?
-    Memory(Answer<Vec<MemoryUse>>),
+    /// From another thread: what takes several turns.
+    Survey(Box<Task>),
     /// Close every connection politely within this time, then end.
     Drain(Duration),
     /// End now.
@@ -229,8 +231,8 @@ impl<N> Post<N> {
         self.backlog_count > 0
     }
 
-    pub(crate) fn publish(&mut self, topic: &str, frame: Frame<'_>) {
-        self.bag.push(topic, frame);
+    pub(crate) fn publish(&mut self, topic: &str, frame: Frame<'_>, key: u64) {
+        self.bag.push(topic, frame, key);
     }
 
     /// Sends a note to another shard. It is never refused: a note says what happened to a
@@ -357,7 +359,7 @@ mod tests {
     }
 
     fn names(bag: &Bag) -> Vec<String> {
-        bag.iter().map(|(name, _)| name.to_owned()).collect()
+        bag.iter().map(|(name, ..)| name.to_owned()).collect()
     }
 
     #[test]
@@ -387,7 +389,7 @@ mod tests {
         let mut post = Post::new(vec![None, Some(address)], 100);
         for number in 0..3 {
             assert!(post.is_open());
-            post.publish(&format!("t{number}"), Frame::Small(&[0; 50]));
+            post.publish(&format!("t{number}"), Frame::Small(&[0; 50]), 0);
             post.dispatch();
         }
         assert!(!post.is_open(), "104 bytes wait");
@@ -413,7 +415,7 @@ mod tests {
         let mut post = Post::new(vec![None, Some(address)], 1000);
         let mut seen = std::collections::HashSet::new();
         for _ in 0..100 {
-            post.publish("topic", Frame::Small(b"frame"));
+            post.publish("topic", Frame::Small(b"frame"), 0);
             post.dispatch();
             let Some(Letter::Bag(bag)) = mailbox.take() else {
                 panic!("a bag was sent")

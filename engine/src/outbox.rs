@@ -4,6 +4,13 @@ use std::collections::VecDeque;
 
 use tidegate_io::Parcel;
 
+use crate::SlowPolicy;
+
+mod frames;
+
+pub(crate) use frames::Batch;
+use frames::Frames;
+
 /// What keeping a parcel costs beside its bytes: its count, its vector, its place in a queue.
 const PARCEL_COST: usize = 64;
 
@@ -29,15 +36,81 @@ pub(crate) struct Outbox {
     pong: Option<Parcel>,
     /// What has been received from the peer and is not looked at before it reads.
     unread: Vec<u8>,
+    /// All that waits, in the place of `queue` and `tail`, for a peer that may miss something.
+    frames: Option<Box<Frames>>,
 }
 
 impl Outbox {
     /// An outbox behind a batch of so many bytes.
-    pub(crate) fn behind(bytes_under_way: usize) -> Self {
+    pub(crate) fn behind(bytes_under_way: usize, policy: SlowPolicy) -> Self {
         Self {
             bytes_under_way,
+            frames: policy.drops().then(Box::default),
             ..Self::default()
         }
+    }
+
+    /// The batch under way has been sent, and this one comes next, which is under way then.
+    ///
+    /// `None`: nothing waits that might have been dropped.
+    pub(crate) fn next_batch(&mut self) -> Option<Batch> {
+        let frames = self.frames.as_mut()?;
+        let mut batch = frames.take_batch();
+        if let Some(pong) = self.pong.take() {
+            batch.size += pong.len();
+            batch.parcels.insert(0, pong);
+        }
+        self.bytes_under_way = batch.size;
+        (!batch.parcels.is_empty()).then_some(batch)
+    }
+
+    /// Queues a publication, and drops what the policy says. Returns how many were dropped, be it
+    /// this one.
+    pub(crate) fn offer(
+        &mut self,
+        parcel: &Parcel,
+        key: u64,
+        policy: SlowPolicy,
+        bytes_max: usize,
+    ) -> u32 {
+        let mut dropped = 0;
+        let mut replaced = 0;
+        if let Some(frames) = self
+            .frames
+            .as_mut()
+            .filter(|_| policy == SlowPolicy::Latest)
+            && let Some(before) = frames.withdraw(key)
+        {
+            (dropped, replaced) = (1, before + 1);
+        }
+        let size = parcel.len() + PARCEL_COST;
+        if policy != SlowPolicy::DropNewest {
+            dropped += self.make_room(size, bytes_max);
+        }
+        if !self.has_room(size, bytes_max) {
+            return dropped + 1;
+        }
+        let Some(frames) = &mut self.frames else {
+            return dropped;
+        };
+        frames.push_publication(parcel.clone(), key, replaced);
+        dropped
+    }
+
+    /// Drops the oldest publications until so many bytes fit, or none are left. Returns how many.
+    pub(crate) fn make_room(&mut self, size: usize, bytes_max: usize) -> u32 {
+        let mut dropped = 0;
+        while !self.has_room(size, bytes_max) {
+            if !self
+                .frames
+                .as_mut()
+                .is_some_and(|frames| frames.drop_oldest())
+            {
+                break;
+            }
+            dropped += 1;
+        }
+        dropped
     }
 
     /// The memory that waits, in bytes: what is under way, and what keeping the rest costs.
@@ -46,7 +119,8 @@ impl Outbox {
             .pong
             .as_ref()
             .map_or(0, |pong| pong.len() + PARCEL_COST);
-        self.bytes_under_way + self.queue_cost + self.tail.capacity() + pong
+        let frames = self.frames.as_ref().map_or(0, |frames| frames.cost());
+        self.bytes_under_way + self.queue_cost + self.tail.capacity() + pong + frames
     }
 
     /// The same without what is under way, which was not limited when it was handed over.
@@ -77,6 +151,9 @@ impl Outbox {
 
     /// Queues a parcel.
     pub(crate) fn push(&mut self, parcel: Parcel) {
+        if let Some(frames) = &mut self.frames {
+            return frames.push(parcel);
+        }
         self.seal();
         self.queue_cost += parcel.len() + PARCEL_COST;
         self.queue.push_back(parcel);
@@ -84,7 +161,7 @@ impl Outbox {
 
     /// Queues a copy of these bytes.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
-        if bytes.len() > GATHERED_SIZE {
+        if self.frames.is_some() || bytes.len() > GATHERED_SIZE {
             self.push(Parcel::copy_of(bytes));
             return;
         }
@@ -126,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_limit_counts_what_is_under_way_and_what_a_parcel_costs() {
-        let mut outbox = Outbox::behind(60);
+        let mut outbox = Outbox::behind(60, SlowPolicy::Disconnect);
         assert!(outbox.has_room(40, 100));
         assert!(!outbox.has_room(41, 100));
         outbox.push(parcel(40));
@@ -135,7 +212,7 @@ mod tests {
 
     #[test]
     fn tiny_pieces_cost_about_what_they_are() {
-        let mut outbox = Outbox::behind(0);
+        let mut outbox = Outbox::behind(0, SlowPolicy::Disconnect);
         for _ in 0..50_000 {
             outbox.append(&[1, 2]);
         }
@@ -150,7 +227,7 @@ mod tests {
 
     #[test]
     fn pieces_and_parcels_keep_their_order() {
-        let mut outbox = Outbox::behind(1);
+        let mut outbox = Outbox::behind(1, SlowPolicy::Disconnect);
         outbox.append(b"a");
         outbox.append(b"b");
         outbox.push(Parcel::copy_of(b"c"));
@@ -166,11 +243,39 @@ mod tests {
 
     #[test]
     fn many_pongs_are_one_pong_and_it_goes_first() {
-        let mut outbox = Outbox::behind(10);
+        let mut outbox = Outbox::behind(10, SlowPolicy::Disconnect);
         outbox.push(parcel(3));
         outbox.set_pong(parcel(4));
         outbox.set_pong(parcel(5));
         let sizes: Vec<usize> = outbox.take_batch().map(|p| p.len()).collect();
         assert_eq!(sizes, [5, 3]);
+    }
+
+    #[test]
+    fn each_policy_drops_what_it_says_and_counts_it() {
+        let max = 3 * (10 + PARCEL_COST);
+        let heard = |policy| {
+            let mut outbox = Outbox::behind(0, policy);
+            let mut dropped = 0;
+            for (byte, key) in (b'a'..).zip([1, 2, 1, 3, 4, 5]) {
+                dropped += outbox.offer(&Parcel::new(vec![byte; 10]), key, policy, max);
+            }
+            let batch = outbox.next_batch().expect("something waits");
+            let bytes: Vec<u8> = batch.parcels.iter().map(|parcel| parcel[0]).collect();
+            assert_eq!(batch.publication_count + dropped, 6);
+            String::from_utf8(bytes).unwrap()
+        };
+        assert_eq!(heard(SlowPolicy::DropOldest), "def");
+        assert_eq!(heard(SlowPolicy::DropNewest), "abc");
+        assert_eq!(heard(SlowPolicy::Latest), "def");
+    }
+
+    #[test]
+    fn what_fits_into_no_outbox_is_dropped_and_counted() {
+        for policy in SlowPolicy::ALL.into_iter().filter(|policy| policy.drops()) {
+            let mut outbox = Outbox::behind(0, policy);
+            assert_eq!(outbox.offer(&parcel(100), 0, policy, 120), 1);
+            assert!(outbox.next_batch().is_none());
+        }
     }
 }

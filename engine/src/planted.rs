@@ -33,6 +33,12 @@ pub(crate) enum Bug {
     LostRequest,
     /// Tasks outlive their shard.
     KeptTasks,
+    /// No sign of life is taken for one.
+    DeafHeart,
+    /// What was sent under way, and has gone, leaves nobody to watch the peer.
+    ForgottenWatch,
+    /// What is dropped is not counted.
+    SilentDrop,
 }
 
 thread_local! {
@@ -40,7 +46,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -55,6 +61,9 @@ impl Bug {
         Self::ForgottenSleeper,
         Self::LostRequest,
         Self::KeptTasks,
+        Self::DeafHeart,
+        Self::ForgottenWatch,
+        Self::SilentDrop,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -5,9 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::Compression;
-use tidegate_io::host;
+use crate::{Compression, Profile};
 use tidegate_io::uring::UringDriver;
+use tidegate_io::{SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub host: Host,
     /// Whose descriptors the shards use. Default [`Descriptors::Shared`].
     pub descriptors: Descriptors,
+    /// Options of TCP for all who connect. Default: the kernel's.
+    pub sockets: SocketOptions,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
     /// The maxima and the deadlines.
@@ -127,6 +129,7 @@ impl Default for Settings {
             io: Io::default(),
             host: Host::default(),
             descriptors: Descriptors::default(),
+            sockets: SocketOptions::default(),
             compression: Compression::default(),
             limits: Limits::default(),
         }
@@ -171,6 +174,8 @@ pub struct Limits {
     /// How many open connections a shard makes room for at its start. The room is address
     /// space, not memory, until it is used. 0, the default, lets it grow by doubling.
     pub connections_expected: usize,
+    /// How connections are watched whose endpoint says nothing else ([`crate::Upgrade::profile`]).
+    pub profile: Profile,
 }
 
 impl Default for Limits {
@@ -190,6 +195,7 @@ impl Default for Limits {
             tasks_max: 10_000,
             task_bytes_max: 4 * 1024 * 1024,
             connections_expected: 0,
+            profile: Profile::default(),
         }
     }
 }

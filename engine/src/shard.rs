@@ -17,6 +17,7 @@ use tidegate_io::host::{Executor, Tasks};
 use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
 
+use crate::closed::Phase;
 use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
 use crate::core::{Core, Operation};
@@ -26,6 +27,7 @@ use crate::mailbox::{Letter, Mailbox, Post};
 #[cfg(test)]
 use crate::planted::Bug;
 use crate::survey::Survey;
+use crate::turn::RunIndex;
 use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
 
 #[cfg(feature = "bench")]
@@ -34,6 +36,7 @@ mod deliver;
 mod expire;
 mod flush;
 mod receive;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -53,6 +56,9 @@ pub(crate) struct Shard<D, H: Handler> {
     /// When to look for unused compression contexts, if there are any.
     sweep_at: Instant,
     drain: Option<Drain>,
+    /// Subscribers that a publication finds with a batch under way, and the run for each; empty
+    /// between two runs.
+    behind: Vec<(u32, RunIndex)>,
     /// What is being added up for whoever asked.
     pub(crate) surveys: Vec<Survey>,
     /// What is being listed for whoever asked.
@@ -108,6 +114,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             listen_at: None,
             sweep_at,
             drain: None,
+            behind: Vec::new(),
             surveys: Vec::new(),
             listings: Vec::new(),
             stopped: false,
@@ -165,6 +172,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     fn wake_up(&mut self) -> bool {
         self.has_mail |= self.mailbox.wake_up();
         self.core.now = self.driver.now();
+        self.core.tick = self.core.timers.tick_at(self.core.now);
         self.core.tasks.expire(self.core.now);
         self.receive();
         self.deliver();
@@ -264,7 +272,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// The conversation is over: tells the handler, and forgets the subscriptions. What is
     /// still to be sent stays queued.
-    fn end(&mut self, slot: u32, reason: EndReason, code: Option<CloseCode>) {
+    fn end(&mut self, slot: u32, reason: EndReason, code: Option<CloseCode>, errno: Option<i32>) {
         let Some(open) = self.core.connection(slot).open() else {
             return;
         };
@@ -274,13 +282,20 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             (Some(ours), reason) if reason.is_violation() => (ours, None),
             _ => (reason, code),
         };
-        open.closing = Some(reason);
+        // An end that we have begun has begun then.
+        let (phase, since) = match open.closing.replace(reason) {
+            Some(_) => (Phase::Closing, open.used),
+            None => (Phase::Open, self.core.tick),
+        };
+        self.core.record_end(slot, phase, reason, code, errno);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },
         );
         self.core.unsubscribe_all(slot);
-        self.core.connection(slot).stage = Stage::Lingering;
+        let connection = self.core.connection(slot);
+        connection.stage = Stage::Lingering;
+        connection.heard = since;
         self.core.counted.sessions -= 1;
         #[cfg(test)]
         if Bug::CounterKept.is_planted() && reason == EndReason::Reset {
@@ -292,7 +307,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// Ends the conversation, if there is one, and gives the connection up at once.
     fn abandon(&mut self, slot: u32, reason: EndReason, reset: bool) {
-        self.end(slot, reason, None);
+        self.end(slot, reason, None, None);
         self.core.release(slot, reset);
     }
 

@@ -1,10 +1,11 @@
-//! What a shard's memory goes to, added up while it goes on serving.
+//! What an operator wants to know of all connections, or do to them, while a shard goes on serving.
 //!
-//! What is in one piece is asked for its capacity. What connections and topics hold each for
-//! themselves is added up over some turns, a step of slots in each, so that nobody waits for
-//! the sum of a million.
+//! It is done over some turns, a step of slots in each, so that nobody waits for a million. What
+//! the memory goes to is added up so: what is in one piece is asked for its capacity, what
+//! connections and topics hold each for themselves is counted slot by slot.
 
 use std::mem::size_of;
+use std::ops::Range;
 
 use crossbeam_channel::Sender;
 use tidegate_io::Driver;
@@ -15,15 +16,39 @@ use crate::shard::Shard;
 use crate::topics::Subscription;
 use crate::{Handler, MemoryUse};
 
+pub(crate) mod listing;
+
+use listing::{Disconnecting, Listing, Recalling};
+
 /// How many slots one turn looks at: some tens of microseconds.
 const STEP: usize = 4096;
 
 /// A survey under way.
 #[derive(Debug)]
 pub(crate) struct Survey {
-    answer: Sender<Vec<MemoryUse>>,
-    /// The next slot to be looked at: first of the connections, then of the topics.
+    task: Task,
+    /// The next slot to be looked at; with [`Task::Memory`], first of the connections, then of the
+    /// topics.
     next: usize,
+}
+
+/// What is wanted, with what has come of it.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// What does the memory go to?
+    Memory(Memory),
+    /// Which connections are there?
+    List(Listing),
+    /// How did the last ones end?
+    Recall(Recalling),
+    /// Close some.
+    Disconnect(Disconnecting),
+}
+
+/// What the memory goes to.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    answer: Sender<Vec<MemoryUse>>,
     sums: Sums,
 }
 
@@ -61,37 +86,57 @@ impl Sum {
 }
 
 impl Survey {
-    pub(crate) fn new(answer: Sender<Vec<MemoryUse>>) -> Self {
-        Self {
-            answer,
-            next: 0,
-            sums: Sums::default(),
-        }
+    pub(crate) fn new(task: Task) -> Self {
+        let next = match &task {
+            Task::List(listing) => listing.first(),
+            Task::Memory(_) | Task::Recall(_) | Task::Disconnect(_) => 0,
+        };
+        Self { task, next }
     }
 }
 
 impl<D: Driver, H: Handler> Shard<D, H> {
     /// One step of each survey that is under way; those that are complete are answered.
     pub(crate) fn go_on_surveying(&mut self) {
-        let core = &self.core;
-        let driver = self.driver.memory();
-        self.surveys.retain_mut(|survey| {
-            if survey.step(core) {
-                return true;
+        let mut surveys = std::mem::take(&mut self.surveys);
+        surveys.retain_mut(|survey| self.step(survey));
+        self.surveys = surveys;
+    }
+
+    /// Looks at some more slots. `false`: it is complete, and has been answered.
+    fn step(&mut self, survey: &mut Survey) -> bool {
+        let slots = survey.next..survey.next + STEP;
+        survey.next = slots.end;
+        match &mut survey.task {
+            Task::Memory(memory) => {
+                if memory.step(&self.core, slots) {
+                    return true;
+                }
+                // Whoever asked may have gone.
+                let uses = memory.uses(&self.core, self.driver.memory());
+                let _ = memory.answer.try_send(uses);
+                false
             }
-            // Whoever asked may have gone.
-            let _ = survey.answer.try_send(survey.uses(core, driver));
-            false
-        });
+            Task::List(listing) => listing.step(&self.core, &self.handler, slots),
+            Task::Recall(recalling) => recalling.step(&self.core.closed),
+            Task::Disconnect(disconnecting) => disconnecting.step(&mut self.core, slots),
+        }
     }
 }
 
-impl Survey {
+impl Memory {
+    pub(crate) fn new(answer: Sender<Vec<MemoryUse>>) -> Self {
+        Self {
+            answer,
+            sums: Sums::default(),
+        }
+    }
+
     /// Looks at some more slots. `false`: there are none.
-    fn step<H: Handler>(&mut self, core: &Core<H>) -> bool {
+    fn step<H: Handler>(&mut self, core: &Core<H>, slots: Range<usize>) -> bool {
         let connections = core.connections.capacity();
-        let topics = core.topics.slot_count();
-        for slot in self.next..(self.next + STEP).min(connections + topics) {
+        let all = connections + core.topics.slot_count();
+        for slot in slots.start..slots.end.min(all) {
             if slot >= connections {
                 self.sums
                     .topics
@@ -100,8 +145,7 @@ impl Survey {
                 self.sums.add(core, connection);
             }
         }
-        self.next += STEP;
-        self.next < connections + topics
+        slots.end < all
     }
 
     fn uses<H: Handler>(&self, core: &Core<H>, driver: usize) -> Vec<MemoryUse> {
@@ -114,6 +158,11 @@ impl Survey {
                 "connections",
                 core.connections.len(),
                 core.connections.capacity() * connection_size,
+            ),
+            table(
+                "addresses of peers",
+                core.connections.len(),
+                core.addresses.memory(),
             ),
             table(
                 "sockets of the driver, and its buffers",
@@ -130,6 +179,7 @@ impl Survey {
             }
             .named("topics"),
             table("deadlines", core.timers.entry_count(), core.timers.memory()),
+            table("how the last ones ended", 1, core.closed.memory()),
             table("the turn's arenas and lists", 1, core.turn.memory()),
         ]
     }

@@ -21,7 +21,7 @@ use compact_str::CompactString;
 use tidegate_io::host::{self, Sleep, Tasks, TooManyTasks, YieldNow};
 use tidegate_proto::{CloseCode, Message, MessageKind};
 
-use crate::{Busy, ConnectionId, Handler};
+use crate::{Busy, ConnectionId, Handler, Key};
 
 /// What a request is counted as beside its bytes.
 const REQUEST_COST: usize = 64;
@@ -42,6 +42,8 @@ pub(crate) enum Request<N> {
         topic: CompactString,
         kind: MessageKind,
         payload: Vec<u8>,
+        /// See [`crate::Key`]; 0 is none.
+        key: u64,
     },
     Send {
         to: ConnectionId,
@@ -141,10 +143,24 @@ impl<H: Handler> ShardHandle<H> {
     /// [`crate::Limits::task_bytes_max`] at once, or another shard does not keep up. Try again
     /// after [`Self::yield_now`] or a [`Self::sleep`].
     pub fn publish(&self, topic: &str, message: Message<'_>) -> Result<(), Busy> {
+        self.publish_keyed(topic, 0, message)
+    }
+
+    /// The same for what replaces whatever was said under this key before; see
+    /// [`crate::ShardContext::publish_latest`].
+    ///
+    /// # Errors
+    /// [`Busy`], as for [`Self::publish`].
+    pub fn publish_latest(&self, topic: &str, key: Key, message: Message<'_>) -> Result<(), Busy> {
+        self.publish_keyed(topic, Key::number(Some(key)), message)
+    }
+
+    fn publish_keyed(&self, topic: &str, key: u64, message: Message<'_>) -> Result<(), Busy> {
         self.requests.push(Request::Publish {
             topic: topic.into(),
             kind: message.kind(),
             payload: message.as_bytes().to_vec(),
+            key,
         })
     }
 

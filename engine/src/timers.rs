@@ -45,6 +45,19 @@ pub(crate) struct Timers {
     occupied: [u64; BUCKET_COUNT / WORD_BITS],
 }
 
+/// How many ticks these are: none for zero, and at least one for anything else.
+pub(crate) fn ticks_of(span: Duration) -> Tick {
+    let ticks = span.as_millis() / TICK.as_millis();
+    // A tenth of all there are: added to a moment, it stays one.
+    let ticks = u32::try_from(ticks).map_or(Tick::MAX / 10, |ticks| ticks.min(Tick::MAX / 10));
+    if span.is_zero() { 0 } else { ticks.max(1) }
+}
+
+/// As long as so many ticks take.
+pub(crate) fn span_of(ticks: Tick) -> Duration {
+    TICK * ticks
+}
+
 impl Timers {
     pub(crate) fn new(start: Instant) -> Self {
         Self {
@@ -60,6 +73,27 @@ impl Timers {
     /// The first tick that is not before `after` from now.
     pub(crate) fn tick_after(&self, now: Instant, after: Duration) -> Tick {
         self.tick_of(now + after) + 1
+    }
+
+    /// The tick in which `now` lies: free while the wheel stands in it.
+    #[inline]
+    pub(crate) fn tick_at(&self, now: Instant) -> Tick {
+        if now < self.now_ends {
+            self.now
+        } else {
+            self.tick_of(now)
+        }
+    }
+
+    /// Microseconds since the shard began, as far as 32 bits hold them.
+    pub(crate) fn micros_at(&self, now: Instant) -> u32 {
+        let elapsed = now.saturating_duration_since(self.start).as_micros();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "it goes round in 71 minutes"
+        )]
+        let micros = elapsed as u32;
+        micros
     }
 
     /// The tick in which `moment` lies; the first is 1.

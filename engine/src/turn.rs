@@ -25,11 +25,14 @@
 use smallvec::SmallVec;
 use tidegate_io::{Parcel, Piece};
 
-use tidegate_proto::MessageKind;
-use tidegate_proto::frame::{HEADER_SIZE_MAX, Header, Opcode, encode_deflated_message};
+use tidegate_proto::frame::{HEADER_SIZE_MAX, encode_deflated_message};
 
 use crate::compression::Compressor;
 use crate::connection::NONE;
+
+mod apart;
+
+use apart::{frame_at, take_apart};
 
 /// An index into the runs of this turn.
 pub(crate) type RunIndex = u32;
@@ -42,6 +45,10 @@ pub(crate) struct Run {
     kept: Option<Parcel>,
     /// How many messages of publications these are.
     pub(crate) message_count: u32,
+    /// Where the keys of these messages begin; [`NONE`] if they have none.
+    keys: u32,
+    /// Each of the messages as a parcel, once somebody has to keep them apart.
+    parts: Option<Box<[Parcel]>>,
 }
 
 /// Where bytes lie.
@@ -90,6 +97,8 @@ pub(crate) struct Turn {
     /// Invariant: while this is not set, they are empty.
     used: bool,
     runs: Vec<Run>,
+    /// The keys of publications, run by run.
+    keys: Vec<u64>,
     links: Vec<Link>,
     pendings: Vec<Pending>,
 }
@@ -114,6 +123,7 @@ impl Default for Turn {
             post: Vec::new(),
             used: false,
             runs: Vec::new(),
+            keys: Vec::new(),
             links: Vec::new(),
             pendings: Vec::new(),
         }
@@ -168,8 +178,37 @@ impl Turn {
             bytes,
             kept: None,
             message_count,
+            keys: NONE,
+            parts: None,
         });
         index(self.runs.len() - 1)
+    }
+
+    /// Notes the key of the next message of a run to come. Returns its place.
+    pub(crate) fn add_key(&mut self, key: u64) -> u32 {
+        self.keys.push(key);
+        index(self.keys.len() - 1)
+    }
+
+    /// The same with the keys of its messages, from this place on.
+    pub(crate) fn add_run_with_keys(&mut self, bytes: Bytes, message_count: u32, keys: u32) {
+        let run = self.add_run(bytes, message_count);
+        self.runs[run as usize].keys = keys;
+    }
+
+    /// The messages of a run of publications, each as a parcel, with its key. They are taken
+    /// apart for the first who asks, and shared by all others.
+    pub(crate) fn parts(&mut self, run: RunIndex) -> impl Iterator<Item = (&Parcel, u64)> {
+        let run = &mut self.runs[run as usize];
+        let (wire, post, bytes) = (&self.wire, &self.post, &run.bytes);
+        let parts = run.parts.get_or_insert_with(|| match bytes {
+            Bytes::Shared(parcel) => [parcel.clone()].into(),
+            Bytes::Wire(..) | Bytes::Post(..) => take_apart(bytes_of(wire, post, bytes)),
+        });
+        debug_assert_eq!(parts.len(), run.message_count as usize, "a message is lost");
+        let keys = self.keys.get(run.keys as usize..).unwrap_or_default();
+        let keys = keys.iter().copied().chain(std::iter::repeat(0));
+        parts.iter().zip(keys)
     }
 
     pub(crate) fn run_count(&self) -> u32 {
@@ -233,7 +272,15 @@ impl Turn {
         window_bits: u8,
         compressor: &mut Compressor,
     ) -> RunIndex {
-        let message_count = self.runs[run as usize].message_count;
+        let Run {
+            message_count,
+            keys,
+            ..
+        } = self.runs[run as usize];
+        let index_of = |turn: &mut Self, bytes| {
+            turn.add_run_with_keys(bytes, message_count, keys);
+            turn.run_count() - 1
+        };
         match self.runs[run as usize].bytes.clone() {
             Bytes::Shared(parcel) => {
                 let Some((kind, start, end)) = frame_at(&parcel) else {
@@ -245,7 +292,7 @@ impl Turn {
                 };
                 let mut bytes = Vec::with_capacity(deflated.len() + HEADER_SIZE_MAX);
                 encode_deflated_message(kind, deflated, &mut bytes);
-                self.add_run(Bytes::Shared(Parcel::new(bytes)), message_count)
+                index_of(self, Bytes::Shared(Parcel::new(bytes)))
             }
             Bytes::Post(start, end) => {
                 let (from, mut next, end) = (self.post.len(), start as usize, end as usize);
@@ -263,7 +310,7 @@ impl Turn {
                 }
                 if any {
                     let bytes = Bytes::Post(index(from), index(self.post.len()));
-                    self.add_run(bytes, message_count)
+                    index_of(self, bytes)
                 } else {
                     self.post.truncate(from);
                     run
@@ -312,6 +359,7 @@ impl Turn {
         self.wire.capacity()
             + self.post.capacity()
             + self.runs.capacity() * size_of::<Run>()
+            + self.keys.capacity() * size_of::<u64>()
             + self.links.capacity() * size_of::<Link>()
             + self.pendings.capacity() * size_of::<Pending>()
     }
@@ -365,6 +413,8 @@ impl Turn {
         self.clear_replies();
         self.post.clear();
         self.post.shrink_to(KEPT_SIZE_MAX);
+        self.keys.clear();
+        self.keys.shrink_to(KEPT_SIZE_MAX / size_of::<u64>());
         give_back(&mut self.runs);
         give_back(&mut self.links);
         give_back(&mut self.pendings);
@@ -375,21 +425,6 @@ fn give_back<T>(list: &mut Vec<T>) {
     if list.capacity() * size_of::<T>() > LIST_KEPT_SIZE_MAX {
         *list = Vec::new();
     }
-}
-
-/// The frame of ours that these bytes begin with: its kind, and where its payload starts and
-/// ends. `None` at the end of the bytes.
-fn frame_at(bytes: &[u8]) -> Option<(MessageKind, usize, usize)> {
-    let (header, start) = Header::parse(bytes).ok()??;
-    let kind = match header.opcode {
-        Opcode::Text => MessageKind::Text,
-        _ => MessageKind::Binary,
-    };
-    Some((
-        kind,
-        start,
-        start + usize::try_from(header.payload_size).ok()?,
-    ))
 }
 
 fn bytes_of<'a>(wire: &'a [u8], post: &'a [u8], bytes: &'a Bytes) -> &'a [u8] {

@@ -11,15 +11,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tidegate_engine::{Busy, Handle, Message, ShardInfo, Snapshot};
+use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo, Snapshot};
 
 use crate::config::listing::Listing;
+use crate::connections;
 use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
@@ -85,6 +86,10 @@ fn router(admin: Admin) -> Router {
         .route("/topics", get(topics))
         .route("/shards", get(shards))
         .route("/debug/memory", get(show_memory))
+        .route("/connections", get(show_connections))
+        .route("/connections/{id}", get(show_connection))
+        .route("/closed", get(show_closed))
+        .route("/disconnect", post(disconnect))
         .route("/config", get(show_config))
         .route("/reload", post(reload))
         .route("/publish/{topic}", post(publish))
@@ -266,6 +271,64 @@ fn is_of_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN)
 }
 
+async fn show_connections(State(service): State<Arc<Service>>, uri: Uri) -> Response {
+    let query = match connections::read_list(&uri) {
+        Ok(query) => query,
+        Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
+    };
+    let handle = service.admin.handle.clone();
+    ask(move || json(&connections::list(&handle, &query))).await
+}
+
+async fn show_connection(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Response {
+    let Some(id) = ConnectionId::parse(&id) else {
+        return text(StatusCode::BAD_REQUEST, "An id has 16 hexadecimal digits.");
+    };
+    let handle = service.admin.handle.clone();
+    ask(move || match connections::find(&handle, id) {
+        Some(connection) => json(&connection),
+        None => text(
+            StatusCode::NOT_FOUND,
+            "There is no such connection (any more).",
+        ),
+    })
+    .await
+}
+
+async fn show_closed(State(service): State<Arc<Service>>, uri: Uri) -> Response {
+    let count_max = match connections::read_count(&uri) {
+        Ok(count_max) => count_max,
+        Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
+    };
+    let handle = service.admin.handle.clone();
+    ask(move || json(&connections::closed(&handle, count_max))).await
+}
+
+async fn disconnect(State(service): State<Arc<Service>>, uri: Uri, headers: HeaderMap) -> Response {
+    if is_of_a_page(&headers) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "Web pages may not disconnect anybody.",
+        );
+    }
+    let wanted = match connections::read_disconnect(&uri) {
+        Ok(wanted) => wanted,
+        Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
+    };
+    let handle = service.admin.handle.clone();
+    ask(move || json(&connections::disconnect(&handle, &wanted))).await
+}
+
+/// Waits for the shards, which must not be on the only thread.
+async fn ask(what: impl FnOnce() -> Response + Send + 'static) -> Response {
+    tokio::task::spawn_blocking(what).await.unwrap_or_else(|_| {
+        text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The shards could not be asked.",
+        )
+    })
+}
+
 async fn publish(State(service): State<Arc<Service>>, mut request: Request) -> Response {
     if is_of_a_page(request.headers()) {
         return text(StatusCode::FORBIDDEN, "Web pages may not publish here.");
@@ -296,7 +359,12 @@ async fn publish(State(service): State<Arc<Service>>, mut request: Request) -> R
             return text(StatusCode::BAD_REQUEST, advice);
         }
     };
-    match service.admin.handle.publish(&topic, message) {
+    let handle = &service.admin.handle;
+    let published = match connections::parameter(&uri, "key") {
+        Some(key) => handle.publish_latest(&topic, Key::from(key.as_str()), message),
+        None => handle.publish(&topic, message),
+    };
+    match published {
         Ok(()) => text(StatusCode::ACCEPTED, "accepted"),
         Err(Busy) => {
             let refused = text(

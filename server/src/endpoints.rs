@@ -165,6 +165,15 @@ impl Handler for Endpoints {
         }
     }
 
+    fn label<'s>(&self, endpoint: &'s Endpoint) -> Cow<'s, str> {
+        match endpoint {
+            Endpoint::Echo => Cow::Borrowed("echo"),
+            Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
+            Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
+            Endpoint::Count(topic) => Cow::Owned(format!("feed/@{topic}")),
+        }
+    }
+
     fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
         let show = match self.census.take(&note) {
             Next::Nothing => false,

@@ -5,6 +5,7 @@ mod census;
 mod check;
 mod choices;
 mod config;
+mod connections;
 mod doctor;
 mod endpoints;
 mod failure;

@@ -92,7 +92,7 @@ impl Metric {
 }
 
 /// The names end as the encoder ends them: counters with `_total`, bytes with `_bytes`.
-const METRICS: [Metric; 15] = [
+const METRICS: [Metric; 18] = [
     Metric::gauge(
         "tidegate_connections",
         "Connections now, whatever they speak",
@@ -145,6 +145,17 @@ const METRICS: [Metric; 15] = [
         "Times that the kernel could not accept, such as for lack of descriptors",
         |s| s.accept_failures,
     ),
+    Metric::counter("tidegate_pings", "Pings sent", |s| s.pings),
+    Metric::counter(
+        "tidegate_pongs",
+        "Pongs received that answer the last ping",
+        |s| s.pongs,
+    ),
+    Metric::counter(
+        "tidegate_late_closes",
+        "Ends that took more than 10 s from the close frame on",
+        |s| s.late_closes,
+    ),
     Metric::counter("tidegate_turns", "Turns of the shards' loops", |s| s.turns),
 ];
 
@@ -191,6 +202,20 @@ impl Collector for Server {
                 shard
                     .closes()
                     .map(|(reason, count)| (reason.name(), count))
+                    .collect()
+            },
+        )?;
+        let help = "Publications dropped for clients that do not read, by policy";
+        write_causes(
+            &mut encoder,
+            "tidegate_dropped_messages",
+            help,
+            "policy",
+            &shards,
+            |shard| {
+                shard
+                    .drops()
+                    .map(|(policy, count)| (policy.name(), count))
                     .collect()
             },
         )?;

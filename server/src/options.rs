@@ -69,9 +69,11 @@ What operators find on the admin port:
   GET  /healthz /readyz /version   is it alive, does it take connections, which one is it
   GET  /metrics                    counters and gauges for Prometheus
   GET  /topics /shards             who hears what, what each shard has done, as JSON
+  GET  /connections /closed        who is there, and how the last ones ended, as JSON
   GET  /config                     every value, and where it comes from
   POST /reload                     reads the configuration again, as HUP does
-  POST /publish/{topic}            says the body to the topic; ?binary for bytes
+  POST /disconnect                 ?id= or ?topic=: closes them, with ?code= and ?reason=
+  POST /publish/{topic}            says the body to the topic; ?binary for bytes, ?key= for --slow latest
 
 Signals:
   TERM    close every connection politely within --drain-timeout, then end; again: end now

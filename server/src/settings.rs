@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use tidegate_engine::{Compression, Descriptors, Host, Io};
+use tidegate_engine::{Compression, Descriptors, Host, Io, Profile, SlowPolicy, SocketOptions};
 
 use crate::choices::{DriverChoice, HostChoice, Table, Tier};
 use crate::config::Configuration;
@@ -24,6 +24,8 @@ pub(crate) struct ServeSettings {
     pub(crate) outbox_bytes_max: usize,
     pub(crate) compression: Compression,
     pub(crate) timeouts: Timeouts,
+    pub(crate) profile: Profile,
+    pub(crate) sockets: SocketOptions,
     pub(crate) share_port: bool,
 }
 
@@ -58,9 +60,39 @@ impl ServeSettings {
                 send: values.span("timeouts.send"),
                 close: values.span("timeouts.close"),
             },
+            profile: profile(values),
+            sockets: sockets(values),
             share_port: values.switch("server.share-port"),
         }
     }
+}
+
+/// How connections are watched, and what happens to slow ones.
+fn profile(values: &Values) -> Profile {
+    let missed = values.count("heartbeat.pings-missed").unwrap_or_default();
+    Profile {
+        ping_interval: values.span("heartbeat.ping-interval"),
+        pings_missed_max: u8::try_from(missed).expect("the schema allows no more than 100"),
+        read_idle_timeout: values.span("heartbeat.read-idle-timeout"),
+        write_idle_timeout: values.span("heartbeat.write-idle-timeout"),
+        idle_timeout: values.span("heartbeat.idle-timeout"),
+        slow: slow(values.choice("limits.slow")),
+    }
+}
+
+fn sockets(values: &Values) -> SocketOptions {
+    let user_timeout = values.span("heartbeat.tcp-user-timeout");
+    let unsent = values.size("limits.notsent-lowat").unwrap_or_default();
+    let unsent = u32::try_from(unsent).expect("the schema allows no more than 1 GiB");
+    SocketOptions {
+        user_timeout: (!user_timeout.is_zero()).then_some(user_timeout),
+        unsent_size_max: (unsent != 0).then_some(unsent),
+    }
+}
+
+fn slow(word: &str) -> SlowPolicy {
+    let policy = SlowPolicy::ALL.into_iter().find(|p| p.name() == word);
+    policy.expect("a test has read each word of the schema")
 }
 
 /// What a reload may have changed is asked for when it is needed.
@@ -103,12 +135,13 @@ mod tests {
                     "server.host" => HostChoice::from_str(word, false).is_ok(),
                     "server.descriptors" => Table::from_str(word, false).is_ok(),
                     "compression.tier" => Tier::from_str(word, false).is_ok(),
+                    "limits.slow" => slow(word).name() == *word,
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 11, "a word came or went");
+        assert_eq!(held, 16, "a word came or went");
     }
 }

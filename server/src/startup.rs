@@ -151,6 +151,7 @@ fn start_engine(
         send_timeout: settings.timeouts.send,
         close_timeout: settings.timeouts.close,
         connections_expected,
+        profile: settings.profile.clone(),
         ..defaults
     };
     let engine_settings = Settings {
@@ -161,6 +162,7 @@ fn start_engine(
         host: settings.host,
         descriptors: settings.descriptors,
         compression: settings.compression,
+        sockets: settings.sockets,
         limits,
     };
     let live = Arc::clone(live);

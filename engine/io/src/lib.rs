@@ -20,6 +20,6 @@ pub mod zlib;
 
 pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout};
 pub use epoll::Doorbell;
-pub use listener::{Listener, Reservation};
+pub use listener::{Listener, Reservation, SocketOptions};
 pub use parcel::Parcel;
 pub use waker::Waker;

@@ -3,12 +3,39 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How many connects may wait to be accepted; the kernel lowers it to
 /// `net.core.somaxconn`. Below 65,535 a storm of 15,000 connects overflows the queue.
 pub const BACKLOG: i32 = 65_535;
+
+/// Options of TCP for all peers that a listener accepts. They inherit them from it, whichever
+/// driver accepts, so that no peer costs a system call; the simulation has no TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SocketOptions {
+    /// `TCP_USER_TIMEOUT`: so long may what was sent go without an acknowledgement, or the window
+    /// of a peer stay closed; then the peer is gone with `ETIMEDOUT`. `None`: as the kernel does
+    /// it, some 15 minutes.
+    pub user_timeout: Option<Duration>,
+    /// `TCP_NOTSENT_LOWAT`: with so many bytes that have not been sent, the kernel takes no more of
+    /// a peer's. What waits then waits here, where it can still be replaced. `None`: as much as its
+    /// buffer for sending holds.
+    pub unsent_size_max: Option<u32>,
+}
+
+impl SocketOptions {
+    fn set(self, socket: &Socket) -> io::Result<()> {
+        if self.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        if let Some(size) = self.unsent_size_max {
+            socket.set_tcp_notsent_lowat(size)?;
+        }
+        Ok(())
+    }
+}
 
 /// A socket that listens. Several share one address through `SO_REUSEPORT`, and the kernel
 /// spreads new connections over them.
@@ -59,7 +86,16 @@ impl Reservation {
     /// # Errors
     /// As [`Self::new`], or when there are no descriptors left.
     pub fn listener(&self) -> io::Result<Listener> {
+        self.listener_with(SocketOptions::default())
+    }
+
+    /// The same, whose peers have these options.
+    ///
+    /// # Errors
+    /// As [`Self::listener`], or when the kernel does not know an option.
+    pub fn listener_with(&self, options: SocketOptions) -> io::Result<Listener> {
         let socket = bind(self.address)?;
+        options.set(&socket)?;
         // Inherited by every accepted socket, which saves a system call for each.
         socket.set_tcp_nodelay(true)?;
         socket.listen(BACKLOG)?;
@@ -136,6 +172,23 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let shared = Reservation::new(first.address(), true).unwrap();
         assert!(shared.listener().is_ok());
+    }
+
+    #[test]
+    fn who_is_accepted_has_the_options_of_the_listener() {
+        let options = SocketOptions {
+            user_timeout: Some(Duration::from_secs(7)),
+            unsent_size_max: Some(16_384),
+        };
+        let reservation = Reservation::new(any_port(), false).unwrap();
+        let listener = reservation.listener_with(options).unwrap();
+        let _client = std::net::TcpStream::connect(reservation.address()).unwrap();
+        let socket = Socket::from(listener.fd);
+        socket.set_nonblocking(false).unwrap();
+        let (peer, _) = socket.accept().unwrap();
+        assert_eq!(peer.tcp_user_timeout().unwrap(), options.user_timeout);
+        assert_eq!(peer.tcp_notsent_lowat().unwrap(), 16_384);
+        assert!(peer.tcp_nodelay().unwrap());
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Session {
         }
         let header = SmallHeader::read(input.rest())?;
         let end = header.size + header.payload_size;
-        if end > input.remaining() || header.payload_size > self.message_size_max {
+        if end > input.remaining() || header.payload_size > self.message_size_max() {
             return None;
         }
         let payload = &mut input.take(end)[header.size..];
@@ -217,7 +217,9 @@ impl Session {
         let held = assembly.map_or(0, |assembly| assembly.bytes.len());
         let deflated = assembly.map_or(header.rsv1, |assembly| assembly.deflated);
         match held.checked_add(size) {
-            Some(total) if total <= received_size_max(self.message_size_max, deflated) => Ok(size),
+            Some(total) if total <= received_size_max(self.message_size_max(), deflated) => {
+                Ok(size)
+            }
             _ => Err(Violation::MessageTooBig),
         }
     }
@@ -243,10 +245,11 @@ impl Session {
             };
             return Ok(Progress::Event(event));
         }
+        let message_size_max = self.message_size_max();
         let partial = self.partial.get_or_insert_default();
         let new = || Assembly::new(kind, frame.deflated);
         let assembly = partial.assembly.get_or_insert_with(new);
-        let size_max = received_size_max(self.message_size_max, assembly.deflated);
+        let size_max = received_size_max(message_size_max, assembly.deflated);
         assembly.append(&mut frame, chunk, size_max)?;
         self.end_data(frame)
     }

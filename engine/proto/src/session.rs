@@ -10,7 +10,7 @@ use crate::violation::Violation;
 /// What a session is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// The largest message accepted, in bytes, over all its fragments.
+    /// The largest message accepted, in bytes, over all its fragments. Beyond 4 GiB it is 4 GiB less a byte.
     pub message_size_max: usize,
 }
 
@@ -45,7 +45,8 @@ impl Default for Settings {
 pub struct Session {
     /// What is unfinished; `None` while nothing is.
     pub(crate) partial: Option<Box<Partial>>,
-    pub(crate) message_size_max: usize,
+    /// In 32 bits, since there are a million sessions.
+    message_size_max: u32,
     /// Whether compressed messages were agreed upon.
     pub(crate) deflate: bool,
     pub(crate) role: Role,
@@ -53,7 +54,7 @@ pub struct Session {
 }
 
 // There are a million of them.
-const _: () = assert!(size_of::<Session>() <= 32);
+const _: () = assert!(size_of::<Session>() <= 16);
 
 /// Which side of the connection this session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl Session {
     const fn new(settings: Settings, role: Role) -> Self {
         Self {
             partial: None,
-            message_size_max: settings.message_size_max,
+            message_size_max: narrow(settings.message_size_max),
             deflate: false,
             role,
             state: State::Open,
@@ -105,8 +106,9 @@ impl Session {
 
     /// The largest message accepted, in bytes.
     #[must_use]
+    #[inline]
     pub const fn message_size_max(&self) -> usize {
-        self.message_size_max
+        self.message_size_max as usize
     }
 
     /// With compressed messages, as the handshake agreed (RFC 7692): RSV1 marks them from now on, in both
@@ -360,6 +362,16 @@ impl Session {
         }
         self.state = State::Failed { close_sent };
     }
+}
+
+/// As many as 32 bits can say.
+const fn narrow(size: usize) -> u32 {
+    if size > u32::MAX as usize {
+        return u32::MAX;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "it has just been compared")]
+    let size = size as u32;
+    size
 }
 
 impl State {

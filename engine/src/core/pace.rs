@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{Core, Operation};
-use crate::Handler;
 use crate::connection::{Flags, NONE};
 use crate::timers::{Entry, Tick};
+use crate::{Handler, SlowPolicy};
 
 /// With more bytes than this queued, the rest of a read waits until they have been sent.
 const QUEUED_SIZE_MAX: usize = 128 * 1024;
@@ -20,9 +20,24 @@ impl<H: Handler> Core<H> {
     /// Does more wait for this peer than it may while it is received from?
     #[inline]
     pub(crate) fn is_behind(&self, slot: u32) -> bool {
-        let outbox = self.connections[slot as usize].outbox;
-        outbox != NONE
-            && self.outboxes[outbox as usize].bytes_used() > self.limits.outbox_pause_size
+        let connection = &self.connections[slot as usize];
+        connection.outbox != NONE && self.may_not_wait(connection.outbox, connection.profile)
+    }
+
+    fn may_not_wait(&self, outbox: u32, profile: u8) -> bool {
+        let used = self.outboxes[outbox as usize].bytes_used();
+        used > self.pause_size(profile)
+    }
+
+    /// With more bytes than this waiting for it, a peer is not received from.
+    pub(crate) fn pause_size(&self, profile: u8) -> usize {
+        match self.profiles.get(profile).slow {
+            SlowPolicy::Pause => 0,
+            SlowPolicy::Disconnect
+            | SlowPolicy::DropOldest
+            | SlowPolicy::DropNewest
+            | SlowPolicy::Latest => self.limits.outbox_pause_size,
+        }
     }
 
     /// Receives no more from a peer for whom much waits.
@@ -46,7 +61,7 @@ impl<H: Handler> Core<H> {
         self.set_deadline_at(slot, tick);
     }
 
-    fn set_deadline_at(&mut self, slot: u32, tick: Tick) {
+    pub(super) fn set_deadline_at(&mut self, slot: u32, tick: Tick) {
         let connection = &mut self.connections[slot as usize];
         connection.deadline = tick;
         if connection.armed == 0 || connection.armed > tick {
@@ -65,19 +80,15 @@ impl<H: Handler> Core<H> {
             .tick_after(self.now, self.limits.message_timeout);
         let connection = &mut self.connections[slot as usize];
         connection.message_due = due;
-        if !connection.flags.has(Flags::SENDING) {
-            connection.deadline = 0;
-        }
         self.keep_message_due(slot);
+        self.watch_again(slot);
     }
 
     /// The message that was arriving has ended.
     pub(crate) fn end_message(&mut self, slot: u32) {
         let connection = &mut self.connections[slot as usize];
         connection.message_due = 0;
-        if connection.talking().is_some() && !connection.flags.has(Flags::SENDING) {
-            connection.deadline = 0;
-        }
+        self.watch_again(slot);
     }
 
     /// Sees to it that the deadline is no later than that of the message that is arriving.

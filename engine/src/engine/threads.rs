@@ -55,7 +55,7 @@ impl<N> Drop for Fuse<N> {
 /// The life of a shard's thread.
 async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let settings = &start.settings;
-    let listener = Some(start.reservation.listener()?);
+    let listener = Some(start.reservation.listener_with(settings.sockets)?);
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
     match settings.io {

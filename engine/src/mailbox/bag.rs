@@ -24,6 +24,8 @@ struct Item {
     middle: usize,
     end: usize,
     parcel: Option<Parcel>,
+    /// See [`crate::Key`]; 0 is none.
+    key: u64,
 }
 
 /// A frame in a bag.
@@ -34,7 +36,7 @@ pub(crate) enum Frame<'a> {
 }
 
 impl Bag {
-    pub(crate) fn push(&mut self, topic: &str, frame: Frame<'_>) {
+    pub(crate) fn push(&mut self, topic: &str, frame: Frame<'_>, key: u64) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(topic.as_bytes());
         let middle = self.bytes.len();
@@ -56,18 +58,19 @@ impl Bag {
             middle,
             end,
             parcel,
+            key,
         });
     }
 
     /// The publications in the order in which they were made.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Frame<'_>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Frame<'_>, u64)> {
         self.items.iter().map(|item| {
             let name = std::str::from_utf8(&self.bytes[item.start..item.middle]);
             let frame = match &item.parcel {
                 Some(parcel) => Frame::Large(parcel),
                 None => Frame::Small(&self.bytes[item.middle..item.end]),
             };
-            (name.expect("it was put in as a str"), frame)
+            (name.expect("it was put in as a str"), frame, item.key)
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -111,14 +112,14 @@ impl Room {
 
     /// One more open connection; its number.
     pub fn insert(&mut self) -> u32 {
-        let slot = self.shard.core.insert();
-        self.shard.core.connection(slot).stage = Stage::Open(Open {
-            session: Session::server(Settings::default()),
-            deflate: None,
-            subscriptions: smallvec::SmallVec::new(),
-            closing: None,
-            state: (),
-        });
+        let slot = self
+            .shard
+            .core
+            .insert(SocketAddr::from(([127, 0, 0, 1], 1)));
+        self.shard.core.connection(slot).stage = {
+            let session = Session::server(Settings::default());
+            Stage::Open(Open::new(session, None, (), 1))
+        };
         slot
     }
 
@@ -144,7 +145,7 @@ impl Room {
 
     /// Publishes, to this shard and to the other one.
     pub fn publish(&mut self, topic: &str, text: &str) {
-        let published = self.shard.core.publish(topic, Message::Text(text));
+        let published = self.shard.core.publish(topic, 0, Message::Text(text));
         assert!(published.is_ok(), "the other shard's mail is read");
     }
 
@@ -160,7 +161,7 @@ impl Room {
 
     /// Puts a frame that is encoded already into the letter to the other shard.
     pub fn enqueue(&mut self, topic: &str, frame: &[u8]) {
-        self.shard.core.post.publish(topic, Frame::Small(frame));
+        self.shard.core.post.publish(topic, Frame::Small(frame), 0);
     }
 
     /// Puts that letter into the other shard's mailbox, and rings.
@@ -220,7 +221,10 @@ impl Outbox {
     /// An outbox behind a batch of one byte.
     #[must_use]
     pub fn new() -> Self {
-        Self(crate::outbox::Outbox::behind(1))
+        Self(crate::outbox::Outbox::behind(
+            1,
+            crate::SlowPolicy::Disconnect,
+        ))
     }
 
     /// Queues a parcel.

@@ -8,7 +8,6 @@ use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
 use crate::compression::Compressor;
 use crate::core::Core;
 use crate::listing::Listing;
-use crate::outbox::COPIED_SIZE_MAX;
 use crate::survey::Survey;
 use crate::tasks::Request;
 use crate::turn::{Bytes, RunIndex, Turn};
@@ -75,8 +74,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             };
             match letter {
                 Letter::Bag(bag) => {
-                    for (topic, frame) in bag.iter() {
-                        self.core.hear(topic, frame);
+                    for (topic, frame, key) in bag.iter() {
+                        self.core.hear(topic, frame, key);
                     }
                 }
                 Letter::Note(note) => self.on_note(note),
@@ -84,11 +83,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     topic,
                     kind,
                     payload,
+                    key,
                 } => {
-                    self.core.publish_from_outside(&topic, kind, &payload);
+                    self.core.publish_from_outside(&topic, kind, &payload, key);
                 }
                 Letter::Topics(parts) => self.listings.push(Listing::new(parts)),
-                Letter::Memory(answer) => self.surveys.push(Survey::new(answer)),
+                Letter::Survey(task) => self.surveys.push(Survey::new(*task)),
                 Letter::Drain(within) => self.start_drain(within),
                 Letter::Stop => self.stopped = true,
             }
@@ -145,6 +145,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             let core = &mut self.core;
             let subscribers = &core.topics.get(topic).subscribers;
             let mut early = NONE;
+            let mut behind = std::mem::take(&mut self.behind);
             while let Some(subscriber) = subscribers.get(index) {
                 index += 1;
                 let slot = subscriber.slot;
@@ -155,6 +156,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 if open.closing.is_some() || open.session.close_sent() {
                     continue;
                 }
+                open.used = core.tick;
                 let run = match &mut open.deflate {
                     None => plain,
                     Some(agreed) => {
@@ -163,23 +165,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                         deflated.run(plain, window_bits, &mut core.turn, &mut core.compressor)
                     }
                 };
-                let size = core.turn.run_size(run);
-                core.counted.messages_out += u64::from(core.turn.run(run).message_count);
                 if connection.flags.has(Flags::SENDING) {
-                    let outbox = &mut core.outboxes[connection.outbox as usize];
-                    let has_room = outbox.has_room(size as usize, core.limits.outbox_bytes_max);
-                    #[cfg(test)]
-                    let has_room = has_room || crate::planted::Bug::BoundlessOutbox.is_planted();
-                    if !has_room {
-                        let lost = (slot, connection.generation, EndReason::SlowConsumer);
-                        core.lost.push(lost);
-                    } else if size as usize <= COPIED_SIZE_MAX {
-                        outbox.append(core.turn.bytes(run));
-                    } else {
-                        outbox.push(core.turn.keep(run));
-                    }
+                    behind.push((slot, run));
                     continue;
                 }
+                core.counted.messages_out += u64::from(core.turn.run(run).message_count);
+                let size = core.turn.run_size(run);
                 core.turn.enqueue(&mut connection.pending, slot, run, size);
                 if core.turn.pending(connection.pending as usize).byte_count > EARLY_SIZE_MIN {
                     early = connection.pending;
@@ -189,6 +180,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     break;
                 }
             }
+            for (slot, run) in behind.drain(..) {
+                core.hold_publications(slot, run);
+            }
+            self.behind = behind;
             if early != NONE {
                 self.send_pending(early as usize);
             } else if self.core.turn.pending_count() >= crowd {
@@ -239,49 +234,54 @@ impl<H: Handler> Core<H> {
         let entry = self.topics.get_mut(topic);
         let mut next = std::mem::replace(&mut entry.first, NONE);
         entry.last = NONE;
-        // The run being joined: where it lies, and how many messages it holds.
-        let mut open: Option<(u32, u32, u32)> = None;
+        // The run being joined: where it lies, how many messages it holds, and where their keys
+        // begin.
+        let mut open: Option<(u32, u32, u32, u32)> = None;
         while next != NONE {
             let publication = &self.publications[next as usize];
             next = publication.next;
+            let key = self.turn.add_key(publication.key);
             match publication.bytes.clone() {
                 Bytes::Post(start, end) => {
                     open = Some(match open {
                         // Nothing lies between them.
-                        Some((first, last, count))
+                        Some((first, last, count, keys))
                             if last == start && end - first <= RUN_SIZE_MAX =>
                         {
-                            (first, end, count + 1)
+                            (first, end, count + 1, keys)
                         }
-                        Some(run @ (first, last, count))
+                        Some((first, last, count, keys))
                             if last - first + end - start <= RUN_SIZE_MAX =>
                         {
-                            self.join(run, start, end, count)
+                            let (first, last) = self.join((first, last), start, end);
+                            (first, last, count + 1, keys)
                         }
-                        Some((first, last, count)) => {
-                            self.turn.add_run(Bytes::Post(first, last), count);
-                            (start, end, 1)
+                        before => {
+                            self.end_run(before);
+                            (start, end, 1, key)
                         }
-                        None => (start, end, 1),
                     });
                 }
                 large @ (Bytes::Shared(_) | Bytes::Wire(..)) => {
-                    if let Some((first, last, count)) = open.take() {
-                        self.turn.add_run(Bytes::Post(first, last), count);
-                    }
-                    self.turn.add_run(large, 1);
+                    self.end_run(open.take());
+                    self.turn.add_run_with_keys(large, 1, key);
                 }
             }
         }
-        if let Some((first, last, count)) = open {
-            self.turn.add_run(Bytes::Post(first, last), count);
+        self.end_run(open);
+    }
+
+    fn end_run(&mut self, run: Option<(u32, u32, u32, u32)>) {
+        if let Some((first, last, count, keys)) = run {
+            let bytes = Bytes::Post(first, last);
+            self.turn.add_run_with_keys(bytes, count, keys);
         }
     }
 
     /// Puts a publication behind a run: at the end of the arena, where a run that is being
     /// joined is moved first if it does not lie there already.
-    fn join(&mut self, run: (u32, u32, u32), start: u32, end: u32, count: u32) -> (u32, u32, u32) {
-        let (first, last, _) = run;
+    fn join(&mut self, run: (u32, u32), start: u32, end: u32) -> (u32, u32) {
+        let (first, last) = run;
         let post = &mut self.turn.post;
         let mut moved = first;
         if last as usize != post.len() {
@@ -289,12 +289,12 @@ impl<H: Handler> Core<H> {
             post.extend_from_within(first as usize..last as usize);
         }
         post.extend_from_within(start as usize..end as usize);
-        (moved, moved + (last - first) + (end - start), count + 1)
+        (moved, moved + (last - first) + (end - start))
     }
 
-    fn publish_from_outside(&mut self, topic: &str, kind: MessageKind, payload: &[u8]) {
+    fn publish_from_outside(&mut self, topic: &str, kind: MessageKind, payload: &[u8], key: u64) {
         // Refused only while another shard is far behind, which is counted.
-        let _ = self.publish(topic, message_of(kind, payload));
+        let _ = self.publish(topic, key, message_of(kind, payload));
     }
 
     #[inline(never)]
@@ -308,7 +308,8 @@ impl<H: Handler> Core<H> {
                     topic,
                     kind,
                     payload,
-                } => self.publish_from_outside(&topic, kind, &payload),
+                    key,
+                } => self.publish_from_outside(&topic, kind, &payload, key),
                 Request::Send { to, kind, payload } => {
                     self.send_to(to, message_of(kind, &payload));
                 }
@@ -345,7 +346,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// The slot of an open connection of this shard.
-    fn slot_of(&mut self, id: ConnectionId) -> Option<u32> {
+    pub(crate) fn slot_of(&mut self, id: ConnectionId) -> Option<u32> {
         let slot = id.slot();
         let exists = self.connections.contains(slot as usize);
         let same = exists && self.id_of(slot) == id;

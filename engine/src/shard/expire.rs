@@ -34,8 +34,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     self.core.connection(entry.slot).armed = armed;
                 } else if deadline != 0 {
                     connection.deadline = 0;
-                    self.on_deadline(entry.slot, tick);
+                    self.on_deadline(entry.slot, deadline, tick);
                 }
+            }
+            // After a leap in time, everybody may be due at once.
+            if self.core.is_full() {
+                self.relieve();
             }
         }
         self.take_lost();
@@ -82,7 +86,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         });
     }
 
-    fn on_deadline(&mut self, slot: u32, tick: Tick) {
+    /// `due` is the tick that the deadline was set for, `tick` the one that came up.
+    fn on_deadline(&mut self, slot: u32, due: Tick, tick: Tick) {
         let connection = self.core.connection(slot);
         let (flags, message_due) = (connection.flags, connection.message_due);
         match &connection.stage {
@@ -93,7 +98,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             }
             Stage::Open(open) if open.closing.is_some() || open.session.close_sent() => {
                 let reason = match open.closing {
-                    Some(EndReason::MessageTimeout) => EndReason::MessageTimeout,
+                    Some(reason) if reason.is_timeout() => reason,
                     _ => EndReason::CloseTimeout,
                 };
                 self.abandon(slot, reason, true);
@@ -106,7 +111,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Stage::Open(_) if flags.has(Flags::SENDING) => {
                 self.abandon(slot, EndReason::SendTimeout, true);
             }
-            Stage::Open(_) | Stage::Released => {}
+            Stage::Open(_) => self.core.on_watch(slot, due),
+            Stage::Released => {}
             Stage::Lingering => self.core.release(slot, true),
         }
     }

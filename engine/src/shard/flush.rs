@@ -1,5 +1,6 @@
 //! Phase 5: one vectored send for each connection; then those that are done are shut.
 
+use smallvec::SmallVec;
 use tidegate_io::{Driver, Piece};
 
 use super::{Flags, Handler, NONE, Op, Shard, Socket, Stage, Submitted};
@@ -92,9 +93,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     #[inline]
     fn after_send(&mut self, slot: u32, size: usize, submitted: Submitted) {
         self.core.counted.bytes_out += size as u64;
-        let paused = self.core.connections[slot as usize]
-            .flags
-            .has(Flags::PAUSED);
+        let connection = &mut self.core.connections[slot as usize];
+        if let Stage::Open(open) = &mut connection.stage {
+            open.sent = self.core.tick;
+        }
+        let paused = connection.flags.has(Flags::PAUSED);
         if submitted == Submitted::Pending || paused {
             self.keep_pace(slot, size, submitted);
         }
@@ -103,6 +106,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// Receives from this peer no faster than it takes what it is sent.
     #[inline(never)]
     fn keep_pace(&mut self, slot: u32, size: usize, submitted: Submitted) {
+        let profile = self.core.connections[slot as usize].profile;
+        let pause_size = self.core.pause_size(profile);
+        let policy = self.core.profiles.get(profile).slow;
         let connection = &mut self.core.connections[slot as usize];
         match submitted {
             Submitted::Done => {
@@ -113,9 +119,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             }
             Submitted::Pending => {
                 connection.flags.set(Flags::SENDING);
-                let outbox = self.core.outboxes.insert(Outbox::behind(size));
+                let outbox = self.core.outboxes.insert(Outbox::behind(size, policy));
                 connection.outbox = u32::try_from(outbox).expect("no more than connections");
-                let full = size > self.core.limits.outbox_pause_size;
+                let full = size > pause_size;
                 if full && !connection.flags.has(Flags::PAUSED) {
                     connection.flags.set(Flags::PAUSED);
                     self.core.operations.push(Operation::Pause { slot });
@@ -129,8 +135,44 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         }
     }
 
+    /// A batch has gone to its last byte, and what may still be dropped waits behind it: hands it
+    /// over in small batches, as long as they go. `false`: nothing such waits.
+    fn send_frames(&mut self, slot: u32) -> bool {
+        loop {
+            let core = &mut self.core;
+            let connection = &mut core.connections[slot as usize];
+            if connection.outbox == NONE {
+                return false;
+            }
+            let Some(batch) = core.outboxes[connection.outbox as usize].next_batch() else {
+                return false;
+            };
+            core.counted.messages_out += u64::from(batch.publication_count);
+            core.counted.bytes_out += batch.size as u64;
+            if let Stage::Open(open) = &mut connection.stage {
+                open.sent = core.tick;
+            }
+            let pieces = batch.parcels.iter().map(Piece::Shared);
+            let pieces: SmallVec<[Piece<'_>; 8]> = pieces.collect();
+            let submitted = self.driver.submit(Op::Send {
+                socket: Socket(slot),
+                pieces: &pieces,
+            });
+            if submitted == Submitted::Pending {
+                if connection.talking().is_some() {
+                    core.set_deadline(slot, core.limits.send_timeout);
+                    core.keep_message_due(slot);
+                }
+                return true;
+            }
+        }
+    }
+
     /// A batch has gone to its last byte: what waited behind it is the next one.
     pub(super) fn on_sent(&mut self, slot: u32) {
+        if self.send_frames(slot) {
+            return;
+        }
         let core = &mut self.core;
         let connection = &mut core.connections[slot as usize];
         connection.flags.clear(Flags::SENDING);
@@ -151,9 +193,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         }
         if connection.flags.has(Flags::FINISHING) {
             core.finishing.push((slot, connection.generation));
-        } else if connection.talking().is_some() {
-            connection.deadline = 0;
-            core.keep_message_due(slot);
+        } else {
+            core.watch_again(slot);
         }
         let connection = &mut core.connections[slot as usize];
         if connection.pending == NONE && connection.flags.has(Flags::PAUSED) {

@@ -3,17 +3,12 @@
 use std::time::Duration;
 
 use tidegate_io::{Completion, Driver};
-use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_request, upgrade};
 use tidegate_proto::{
-    CloseCode, DeflatedMessage, Event, Input, Message, ReceivedMessage, Session, Settings,
-    Violation,
+    CloseCode, DeflatedMessage, Event, Input, Message, ReceivedMessage, Violation,
 };
 
 use super::{Context, EndReason, Flags, Handler, NONE, Shard, Stage};
-use crate::compression::Agreed;
-use crate::connection::Open;
 use crate::core::{Operation, WireKind};
-use crate::{Answer, Reply, Upgrade};
 
 /// After the kernel could not accept, it is asked again so much later: often enough to serve
 /// soon when there are descriptors again, and seldom enough to cost nothing.
@@ -83,23 +78,25 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Next::Nothing => {}
             Next::Ended(slot) => self.on_ended(slot),
             Next::Sent(slot) => self.on_sent(slot),
-            Next::Gone(slot) => self.on_gone(slot),
+            Next::Gone(slot, errno) => self.on_gone(slot, errno),
             Next::Unread(_) => unreachable!("what was lent has been copied"),
             Next::ReadOn(slot, unread) => self.read_on(slot, unread),
             Next::Refused => self.listen_at = Some(self.core.now + LISTEN_RETRY),
             Next::End(slot, reason, code) => {
-                self.end(slot, reason, code);
+                self.end(slot, reason, code, None);
                 self.core.finish(slot);
             }
         }
     }
 
     /// The peer is lost; if it had not said what it wants, that is a handshake that failed.
-    fn on_gone(&mut self, slot: u32) {
+    fn on_gone(&mut self, slot: u32, errno: Option<i32>) {
         if let Stage::Handshake { .. } = self.core.connection(slot).stage {
+            self.core.record_lost(slot, errno);
             self.core.shared.refuse("gone");
         }
-        self.abandon(slot, EndReason::Reset, false);
+        self.end(slot, EndReason::Reset, None, errno);
+        self.core.release(slot, false);
     }
 
     /// The peer will send no more: a WebSocket is over, a handshake will not come.
@@ -109,7 +106,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         match &connection.stage {
             Stage::Handshake { .. } => self.core.release(slot, false),
             Stage::Open(_) => {
-                self.end(slot, EndReason::Ended, None);
+                self.end(slot, EndReason::Ended, None, None);
                 self.core.finish(slot);
             }
             Stage::Lingering if connection.flags.has(Flags::FINISHING) => {}
@@ -120,11 +117,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 }
 
 /// What is left to be done when the bytes have been given back.
-enum Next {
+pub(super) enum Next {
     Nothing,
     Ended(u32),
     Sent(u32),
-    Gone(u32),
+    /// With the error of the system.
+    Gone(u32, Option<i32>),
     Refused,
     End(u32, EndReason, Option<CloseCode>),
     /// So many bytes at the end have not been looked at: too much is queued.
@@ -134,9 +132,9 @@ enum Next {
 }
 
 /// A shard without its driver, which has lent its bytes.
-struct Half<'a, H: Handler> {
-    core: &'a mut super::Core<H>,
-    handler: &'a mut H,
+pub(super) struct Half<'a, H: Handler> {
+    pub(super) core: &'a mut super::Core<H>,
+    pub(super) handler: &'a mut H,
 }
 
 impl<H: Handler> Half<'_, H> {
@@ -155,13 +153,15 @@ impl<H: Handler> Half<'_, H> {
             Completion::Filled { socket, buffer } => return self.on_filled(socket.0, buffer),
             Completion::Sent { socket } => return Next::Sent(socket.0),
             Completion::Accepted { peer } => {
-                let slot = self.core.insert();
+                let slot = self.core.insert(peer.address);
                 self.core.operations.push(Operation::Open { slot, peer });
                 self.core
                     .set_deadline(slot, self.core.limits.handshake_timeout);
             }
             Completion::Ended { socket } => return Next::Ended(socket.0),
-            Completion::Gone { socket, .. } => return Next::Gone(socket.0),
+            Completion::Gone { socket, error } => {
+                return Next::Gone(socket.0, error.raw_os_error());
+            }
             Completion::Closed { socket } => self.core.remove(socket.0),
             Completion::Refused { .. } => {
                 self.core.counted.accept_failures += 1;
@@ -175,8 +175,13 @@ impl<H: Handler> Half<'_, H> {
     #[inline]
     fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.counted.bytes_in += bytes.len() as u64;
-        match &mut self.core.connection(slot).stage {
-            Stage::Open(_) => self.on_chunk(slot, bytes),
+        let tick = self.core.tick;
+        let connection = self.core.connection(slot);
+        match &mut connection.stage {
+            Stage::Open(_) => {
+                connection.heard = tick;
+                self.on_chunk(slot, bytes)
+            }
             Stage::Handshake { head } => {
                 let head = std::mem::take(head);
                 self.on_head(slot, head, bytes)
@@ -187,7 +192,7 @@ impl<H: Handler> Half<'_, H> {
 
     /// Bytes of an open WebSocket, which are lent.
     #[inline]
-    fn on_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+    pub(super) fn on_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         match self.on_frames(slot, bytes) {
             Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
             next => next,
@@ -221,13 +226,18 @@ impl<H: Handler> Half<'_, H> {
                 return Next::Unread(input.remaining());
             }
         }
-        let connection = &self.core.connections[slot as usize];
-        if let Stage::Open(open) = &connection.stage
-            && (open.session.message_open()
+        let ended = self.core.counted.messages_in != messages_before;
+        let connection = &mut self.core.connections[slot as usize];
+        if let Stage::Open(open) = &mut connection.stage {
+            if ended && open.closing.is_none() {
+                open.used = self.core.tick;
+            }
+            if open.session.message_open()
                 || connection.message_due != 0
-                || connection.flags.has(Flags::SENDING))
-        {
-            self.after_frames(slot, self.core.counted.messages_in != messages_before);
+                || connection.flags.has(Flags::SENDING)
+            {
+                self.after_frames(slot, ended);
+            }
         }
         Next::Nothing
     }
@@ -257,7 +267,10 @@ impl<H: Handler> Half<'_, H> {
                 self.core.hold_back(slot, start, WireKind::Pong);
                 None
             }
-            Ok(Some(Event::Pong(_))) => None,
+            Ok(Some(Event::Pong(payload))) => {
+                self.core.on_pong(slot, payload.as_slice());
+                None
+            }
             Ok(Some(Event::Close { code, .. })) => {
                 self.core.hold_back(slot, start, WireKind::Other);
                 Some(Next::End(slot, EndReason::ClosedByPeer, code))
@@ -332,9 +345,15 @@ impl<H: Handler> Half<'_, H> {
     fn on_filled(&mut self, slot: u32, buffer: Vec<u8>) -> Next {
         self.core.reply_to(slot);
         let start = self.core.turn.wire.len();
-        let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
+        let connection = &mut self.core.connections[slot as usize];
+        let Stage::Open(open) = &mut connection.stage else {
             return Next::Nothing;
         };
+        connection.heard = self.core.tick;
+        // A message that takes long is in use all the while.
+        if open.closing.is_none() {
+            open.used = self.core.tick;
+        }
         let before = open.session.buffer_size_given();
         self.core.counted.bytes_in += buffer.len().saturating_sub(before) as u64;
         let messages_before = self.core.counted.messages_in;
@@ -344,138 +363,6 @@ impl<H: Handler> Half<'_, H> {
         }
         self.after_frames(slot, self.core.counted.messages_in != messages_before);
         Next::Nothing
-    }
-
-    /// More of the request head; `head` is what came before.
-    #[inline(never)]
-    fn on_head(&mut self, slot: u32, mut head: Vec<u8>, bytes: &mut [u8]) -> Next {
-        let limits = self.core.limits.head;
-        if head.is_empty() {
-            match read_request(bytes, &limits) {
-                Ok(HeadStatus::Partial) => self.keep_head(slot, bytes.to_vec()),
-                Ok(HeadStatus::Complete { request, size }) => {
-                    let opened = self.on_request(slot, &request);
-                    return self.after_head(slot, opened, &mut bytes[size..]);
-                }
-                Err(refusal) => self.refuse(slot, &refusal),
-            }
-            return Next::Nothing;
-        }
-        // Reading the head again costs its length, so it is done when a line has ended, and
-        // no oftener than there may be lines.
-        let has_line = bytes.contains(&b'\n');
-        head.extend_from_slice(bytes);
-        if !has_line && head.len() <= limits.size_max {
-            self.keep_head(slot, head);
-            return Next::Nothing;
-        }
-        match read_request(&head, &limits) {
-            Ok(HeadStatus::Partial) => self.keep_head(slot, head),
-            Ok(HeadStatus::Complete { request, size }) => {
-                let opened = self.on_request(slot, &request);
-                return self.after_head(slot, opened, &mut head[size..]);
-            }
-            Err(refusal) => self.refuse(slot, &refusal),
-        }
-        Next::Nothing
-    }
-
-    fn keep_head(&mut self, slot: u32, head: Vec<u8>) {
-        self.core.connection(slot).stage = Stage::Handshake { head };
-    }
-
-    /// `true`: a WebSocket is open now.
-    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> bool {
-        if request.has_body() {
-            let refusal = Refusal::new(400, "body", "a request body is not accepted here");
-            self.refuse(slot, &refusal.answering(request.method()));
-            return false;
-        }
-        match self.handler.on_request(request) {
-            Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
-            Answer::Respond(reply) => {
-                self.core.counted.requests += 1;
-                self.respond(slot, &reply, request.method() == "HEAD");
-            }
-            Answer::Refuse(refusal) => self.refuse(slot, &refusal),
-        }
-        false
-    }
-
-    fn upgrade(&mut self, slot: u32, request: &Request<'_>, wanted: Upgrade<H::State>) -> bool {
-        let accepted = match upgrade(request) {
-            Ok(accepted) => accepted,
-            Err(refusal) => {
-                self.refuse(slot, &refusal);
-                return false;
-            }
-        };
-        let protocol = wanted
-            .protocol
-            .as_deref()
-            .filter(|chosen| accepted.protocols().any(|offered| offered == *chosen));
-        let agreed = self.core.compressor.agree(request, &accepted);
-        let mut extension = String::new();
-        if let Some(agreed) = &agreed {
-            agreed.write_response(&mut extension);
-        }
-        let header = ("Sec-WebSocket-Extensions", extension.as_str());
-        let headers: &[_] = if agreed.is_some() { &[header] } else { &[] };
-        self.core.reply_to(slot);
-        accepted.write_response(protocol, headers, &mut self.core.turn.wire);
-        let message_size_max = wanted.message_size_max;
-        let message_size_max = message_size_max.unwrap_or(self.core.limits.message_size_max);
-        let session = Session::server(Settings { message_size_max });
-        let connection = &mut self.core.connections[slot as usize];
-        if agreed.as_ref().is_some_and(Agreed::has_contexts) {
-            self.core.with_contexts.push((slot, connection.generation));
-        }
-        connection.deadline = 0;
-        connection.stage = Stage::Open(Open {
-            session: if agreed.is_some() {
-                session.with_deflate()
-            } else {
-                session
-            },
-            deflate: agreed,
-            subscriptions: smallvec::SmallVec::new(),
-            closing: None,
-            state: wanted.state,
-        });
-        self.core.counted.opens += 1;
-        self.core.counted.sessions += 1;
-        self.handler.on_open(&mut Context::new(self.core, slot));
-        true
-    }
-
-    /// What came behind the head belongs to the WebSocket, or to nobody.
-    fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
-        if opened && !rest.is_empty() {
-            self.on_chunk(slot, rest)
-        } else {
-            Next::Nothing
-        }
-    }
-
-    fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {
-        let headers: Vec<(&str, &str)> = reply
-            .headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_str()))
-            .collect();
-        let response = Response {
-            status: reply.status,
-            content_type: reply.content_type,
-            headers: &headers,
-            body: &reply.body,
-        };
-        self.core.reply_to(slot);
-        response.write(head_only, &mut self.core.turn.wire);
-        self.core.finish(slot);
-    }
-
-    fn refuse(&mut self, slot: u32, refusal: &Refusal) {
-        self.core.refuse(slot, refusal);
     }
 }
 

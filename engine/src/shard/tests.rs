@@ -11,8 +11,8 @@ use super::{Parts, Shard};
 use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
-    Answer, CloseCode, Compression, Context, End, EndReason, Handler, Limits, Message, Request,
-    ShardContext, Upgrade,
+    Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits, Message,
+    Profile, Request, ShardContext, SlowPolicy, Upgrade,
 };
 
 mod allocations;
@@ -21,9 +21,12 @@ mod crowd;
 mod laws;
 mod listing;
 mod peer;
+mod presence;
 mod simulation;
+mod slow;
 mod tasks;
 mod timeouts;
+mod watch;
 
 use peer::Peer;
 
@@ -51,11 +54,18 @@ impl Handler for Bench {
     type Note = u32;
 
     fn on_request(&mut self, request: &Request<'_>) -> Answer<Kind> {
-        Answer::Upgrade(Upgrade::new(match request.path() {
+        let mut upgrade = Upgrade::new(match request.path() {
             "/room" => Kind::Room,
             "/feed" => Kind::Feed,
             _ => Kind::Echo,
-        }))
+        });
+        if request.path() == "/pinged" {
+            upgrade.profile = Some(Profile {
+                ping_interval: Duration::from_secs(1),
+                ..Profile::default()
+            });
+        }
+        Answer::Upgrade(upgrade)
     }
 
     fn on_open(&mut self, context: &mut Context<'_, Self>) {
@@ -70,7 +80,17 @@ impl Handler for Bench {
             Kind::Echo => context
                 .send(message)
                 .expect("reading stops before the outbox is full"),
-            Kind::Room => self.busy += usize::from(context.publish("room", message).is_err()),
+            Kind::Room => {
+                let key = message
+                    .as_bytes()
+                    .strip_prefix(b"key ")
+                    .and_then(<[u8]>::first);
+                let published = match key {
+                    Some(&key) => context.publish_latest("room", Key::new(key.into()), message),
+                    None => context.publish("room", message),
+                };
+                self.busy += usize::from(published.is_err());
+            }
             Kind::Feed => context.close(CloseCode::POLICY, "listen only"),
         }
     }
@@ -94,6 +114,7 @@ fn patient() -> Limits {
         send_timeout: long,
         close_timeout: long,
         linger_timeout: long,
+        profile: Profile::quiet(),
         ..Limits::default()
     }
 }

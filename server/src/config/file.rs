@@ -220,9 +220,10 @@ impl Reader<'_> {
                 });
             }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
-            (Kind::Count { .. } | Kind::Size { .. }, DeValue::Integer(number)) => {
-                key.parse(&number.to_string())
-            }
+            (
+                Kind::Count { .. } | Kind::Size { .. } | Kind::SizeOrNone { .. },
+                DeValue::Integer(number),
+            ) => key.parse(&number.to_string()),
             (Kind::Count { .. }, DeValue::String(text)) if text == "auto" => key.parse(text),
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))

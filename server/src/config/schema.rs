@@ -31,6 +31,16 @@ const TIMEOUT_FLOOR: Duration = Duration::from_millis(100);
 /// What takes longer than that is not a slow peer, but none.
 const TIMEOUT_CEILING: Duration = Duration::from_secs(3600);
 
+/// Who may be quiet for longer is not watched.
+const WATCH_CEILING: Duration = Duration::from_secs(24 * 3600);
+
+/// Whoever misses more pings than this is not watched.
+const PINGS_MISSED_CEILING: usize = 100;
+
+/// Less than a segment would be sent in crumbs.
+const UNSENT_SIZE_FLOOR: usize = 4 << 10;
+const UNSENT_SIZE_CEILING: usize = 1 << 30;
+
 /// More endpoints are written by a program, which has made a mistake.
 pub(crate) const ENDPOINTS_MAX: usize = 1000;
 
@@ -133,11 +143,15 @@ impl Key {
 pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE__";
 
 /// The sections, in the order in which they are shown.
-pub(crate) const SECTIONS: [(&str, &str); 5] = [
+pub(crate) const SECTIONS: [(&str, &str); 6] = [
     ("server", "Where clients connect, and what runs the server"),
     ("admin", "The operators' port: keep it away from clients"),
     ("limits", "How much one client may take"),
     ("timeouts", "How long a client may take for what"),
+    (
+        "heartbeat",
+        "How quiet a client may be, and how the dead are found",
+    ),
     (
         "compression",
         "Messages compressed for those who can (permessage-deflate)",
@@ -229,6 +243,29 @@ pub(crate) static KEYS: &[Key] = &[
     )
     .flag("outbox-max"),
     Key::new(
+        "limits.slow",
+        Kind::Choice {
+            name: "POLICY",
+            words: &["disconnect", "drop-oldest", "drop-newest", "latest", "pause"],
+        },
+        Default::Text("disconnect"),
+        "What happens to what is published for a client that does not read: it is disconnected when \
+         its outbox is full, or the oldest or the newest is dropped, or only the latest of each key is \
+         kept, or (pause) it is also not listened to while anything waits for it",
+    )
+    .flag("slow"),
+    Key::new(
+        "limits.notsent-lowat",
+        Kind::SizeOrNone {
+            min: UNSENT_SIZE_FLOOR,
+            max: UNSENT_SIZE_CEILING,
+        },
+        Default::Text("0B"),
+        "With so much that it has not sent yet, the kernel takes no more for a client, so that stale \
+         data does not pile up in it; 0B: as much as its buffer holds",
+    )
+    .flag("notsent-lowat"),
+    Key::new(
         "compression.tier",
         Kind::Choice {
             name: "TIER",
@@ -300,6 +337,46 @@ pub(crate) static KEYS: &[Key] = &[
         "How long a client may take to answer a close; then a reset",
     )
     .flag("close-timeout"),
+    watch(
+        "heartbeat.ping-interval",
+        "45s",
+        "How often each client is pinged, spread over the clients; 0s: never",
+    )
+    .flag("ping-interval"),
+    Key::new(
+        "heartbeat.pings-missed",
+        Kind::Count {
+            min: 1,
+            max: PINGS_MISSED_CEILING,
+        },
+        Default::Text("2"),
+        "After how many pings without a sign of life a client is closed with 1008",
+    )
+    .flag("pings-missed"),
+    watch(
+        "heartbeat.read-idle-timeout",
+        "0s",
+        "How long a client may say nothing at all, not even a pong; then 1008; 0s: for ever",
+    )
+    .flag("read-idle-timeout"),
+    watch(
+        "heartbeat.write-idle-timeout",
+        "0s",
+        "How long a client may be sent nothing; then it is pinged; 0s: for ever",
+    )
+    .flag("write-idle-timeout"),
+    watch(
+        "heartbeat.idle-timeout",
+        "0s",
+        "How long no message may go either way, pings aside; then 1000; 0s: for ever",
+    )
+    .flag("idle-timeout"),
+    watch(
+        "heartbeat.tcp-user-timeout",
+        "0s",
+        "How long the kernel waits for a client to acknowledge what was sent; 0s: some 15 minutes",
+    )
+    .flag("tcp-user-timeout"),
     Key::new(
         "server.share-port",
         Kind::Switch,
@@ -364,62 +441,13 @@ const fn timeout(name: &'static str, default: &'static str, about: &'static str)
     Key::new(name, kind, Default::Text(default), about)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn every_default_is_allowed_and_shown_as_it_is_written() {
-        for key in KEYS.iter().chain(ENDPOINT_KEYS) {
-            if let Default::Text(text) = key.default {
-                let shown = key.parse(text).unwrap().show();
-                let shown = if shown == "none" { "" } else { &shown };
-                // 60s is shown as 1m, and still the same.
-                assert_eq!(key.parse(shown), key.parse(text), "{}", key.name);
-            }
-        }
-    }
-
-    #[test]
-    fn every_key_is_told_apart_and_stands_in_a_section() {
-        let mut seen = HashSet::new();
-        for key in KEYS {
-            let (section, name) = key.split();
-            assert!(
-                SECTIONS.iter().any(|(known, _)| *known == section),
-                "{name}"
-            );
-            assert!(seen.insert(key.name.to_owned()), "{name}");
-            assert!(seen.insert(key.variable()), "{name}");
-            if let Some(flag) = key.flag {
-                assert!(seen.insert(format!("--{flag}")), "{flag}");
-            }
-            let lower = |b: u8| b.is_ascii_lowercase() || b == b'-';
-            assert!(name.bytes().all(lower), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_sentence_is_one() {
-        for key in KEYS.iter().chain(ENDPOINT_KEYS) {
-            assert!(
-                !key.about.is_empty() && !key.about.ends_with('.'),
-                "{}",
-                key.name
-            );
-            assert!(!key.about.contains(['\n', '|']), "{}", key.name);
-        }
-    }
-
-    #[test]
-    fn variables_are_made_of_sections_and_names() {
-        let variable = |name| KEYS.iter().find(|key| key.name == name).unwrap().variable();
-        assert_eq!(variable("server.listen"), "TIDEGATE__SERVER__LISTEN");
-        assert_eq!(
-            variable("limits.max-message"),
-            "TIDEGATE__LIMITS__MAX_MESSAGE"
-        );
-    }
+const fn watch(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    let kind = Kind::SpanOrNone {
+        min: TIMEOUT_FLOOR,
+        max: WATCH_CEILING,
+    };
+    Key::new(name, kind, Default::Text(default), about)
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     Size { min: usize, max: usize },
     /// A span of time.
     Span { min: Duration, max: Duration },
+    /// The same, or 0s for none.
+    SpanOrNone { min: Duration, max: Duration },
+    /// A number of bytes, or 0B for none.
+    SizeOrNone { min: usize, max: usize },
     /// Yes or no.
     Switch,
     /// Web pages by their origins.
@@ -80,6 +84,18 @@ impl Kind {
                 fits.then_some(Value::Span(span))
                     .ok_or_else(|| self.allowed())
             }
+            Self::SpanOrNone { min, max } => {
+                let span = units::parse_span(text)?;
+                let fits = span.is_zero() || (min..=max).contains(&span);
+                fits.then_some(Value::Span(span))
+                    .ok_or_else(|| self.allowed())
+            }
+            Self::SizeOrNone { min, max } => {
+                let size = units::parse_size(text)?;
+                let fits = size == 0 || (min..=max).contains(&size);
+                fits.then_some(Value::Size(size))
+                    .ok_or_else(|| self.allowed())
+            }
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| self.allowed()),
             Self::Origins => {
                 let rules = text.split(',').map(str::trim);
@@ -109,6 +125,16 @@ impl Kind {
                 units::show_span(min),
                 units::show_span(max)
             ),
+            Self::SpanOrNone { min, max } => format!(
+                "it must be 0s, or from {} to {}",
+                units::show_span(min),
+                units::show_span(max)
+            ),
+            Self::SizeOrNone { min, max } => format!(
+                "it must be 0B, or from {} to {}",
+                units::show_size(min),
+                units::show_size(max)
+            ),
             Self::Switch => "write true or false".to_owned(),
             Self::Origins => {
                 "write a list of origins, such as [\"https://app.example.com\"]".to_owned()
@@ -125,8 +151,8 @@ impl Kind {
             Self::Address => "ADDRESS",
             Self::Count { .. } => "N",
             Self::Choice { name, .. } => name,
-            Self::Size { .. } => "SIZE",
-            Self::Span { .. } => "TIME",
+            Self::Size { .. } | Self::SizeOrNone { .. } => "SIZE",
+            Self::Span { .. } | Self::SpanOrNone { .. } => "TIME",
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
             Self::Path => "PATH",
@@ -152,6 +178,16 @@ impl Kind {
                 "a time from {} to {}",
                 units::show_span(min),
                 units::show_span(max)
+            ),
+            Self::SpanOrNone { min, max } => format!(
+                "`\"0s\"`, or a time from {} to {}",
+                units::show_span(min),
+                units::show_span(max)
+            ),
+            Self::SizeOrNone { min, max } => format!(
+                "`\"0B\"`, or a size from {} to {}",
+                units::show_size(min),
+                units::show_size(max)
             ),
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),

@@ -129,7 +129,13 @@ fn wrap(text: &mut String, about: &str) {
 
 fn default_as_toml(key: &Key) -> String {
     match (key.default, key.kind) {
-        (Default::Text(text), Kind::Size { .. } | Kind::Span { .. }) => format!("\"{text}\""),
+        (
+            Default::Text(text),
+            Kind::Size { .. }
+            | Kind::SizeOrNone { .. }
+            | Kind::Span { .. }
+            | Kind::SpanOrNone { .. },
+        ) => format!("\"{text}\""),
         (Default::Auto(_), _) => Value::Auto.toml(),
         _ => key.default_value().toml(),
     }

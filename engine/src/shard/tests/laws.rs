@@ -258,6 +258,7 @@ fn notes_and_publications_from_outside_arrive_in_order() {
             topic: "room".into(),
             kind,
             payload,
+            key: 0,
         };
         assert!(stand.addresses[0].try_send(letter).is_ok());
     }

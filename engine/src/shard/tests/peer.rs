@@ -9,6 +9,15 @@ use tidegate_proto::{CloseCode, Event, HeadLimits, Input, Message, Session, Sett
 
 const KEY: [u8; 4] = [7, 13, 99, 200];
 
+/// What a client answers to pings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ponging {
+    /// What RFC 6455, 5.5.3 demands: their payload.
+    Same,
+    Other,
+    Never,
+}
+
 /// A client with all that it has heard.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -27,6 +36,10 @@ pub(super) struct Peer {
     pub(super) heard: Vec<Vec<u8>>,
     pub(super) pongs: Vec<Vec<u8>>,
     pub(super) close_code: Option<Option<CloseCode>>,
+    /// How many pings it has heard.
+    pub(super) pings: usize,
+    /// What it answers them with.
+    pub(super) ponging: Ponging,
     /// Whether it answers the server's close frame.
     pub(super) polite: bool,
     finished: bool,
@@ -65,6 +78,8 @@ impl Peer {
             heard: Vec::new(),
             pongs: Vec::new(),
             close_code: None,
+            pings: 0,
+            ponging: Ponging::Same,
             polite: true,
             finished: false,
         }
@@ -179,7 +194,15 @@ impl Peer {
                     self.deflated_count += 1;
                 }
                 Ok(Some(Event::Pong(payload))) => self.pongs.push(payload.as_slice().to_vec()),
-                Ok(Some(Event::Ping(_))) => {}
+                Ok(Some(Event::Ping(payload))) => {
+                    self.pings += 1;
+                    let answer = match self.ponging {
+                        Ponging::Same => payload.as_slice(),
+                        Ponging::Other => b"another",
+                        Ponging::Never => continue,
+                    };
+                    self.session.pong_masked(answer, KEY, &mut wire);
+                }
                 Ok(Some(Event::Close { code, .. })) => {
                     self.close_code = Some(code);
                     if self.polite {

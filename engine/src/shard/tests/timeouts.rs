@@ -141,8 +141,12 @@ fn one_who_never_reads_is_reset_after_the_send_timeout() {
 }
 
 #[test]
-fn an_idle_connection_has_no_deadline() {
-    let mut stand = stand(1);
+fn an_idle_connection_without_pings_has_no_deadline() {
+    let limits = Limits {
+        profile: Profile::quiet(),
+        ..Limits::default()
+    };
+    let mut stand = Stand::new(9, Faults::none(), 1, &limits);
     let mut peers = stand.connect_open(3, "/echo");
     stand.world.advance(Duration::from_secs(100_000));
     for _ in 0..100 {
@@ -204,4 +208,24 @@ fn accepting_goes_on_after_the_file_table_was_full() {
     let peers = stand.connect_open(30, "/echo");
     assert_eq!(peers.len(), 30);
     assert!(stand.shards[0].core.counted.accept_failures > 0);
+}
+
+#[test]
+fn an_end_that_takes_longer_than_ten_seconds_is_counted() {
+    for (seconds, late) in [(5, 0), (20, 1)] {
+        let limits = Limits {
+            close_timeout: Duration::from_secs(seconds),
+            ..Limits::default()
+        };
+        let mut stand = Stand::new(9, Faults::none(), 1, &limits);
+        let mut peers = stand.connect_open(2, "/feed");
+        peers[0].polite = false;
+        for peer in &mut peers {
+            peer.say(Message::Text("I may not"));
+        }
+        stand.until(&mut peers, "they are gone", |stand, _| {
+            stand.connections() == 0
+        });
+        assert_eq!(stand.shards[0].core.counted.late_closes, late);
+    }
 }

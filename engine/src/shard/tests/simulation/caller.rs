@@ -47,7 +47,7 @@ pub(super) struct Caller {
     /// The code that it is to be told, after a breach.
     pub(super) code_due: Option<CloseCode>,
     /// The ends that are right, one bit each.
-    ends: u16,
+    ends: u32,
     said: u32,
     pinged: u32,
     ponged: u32,
@@ -56,6 +56,10 @@ pub(super) struct Caller {
     /// The last publication heard, as an index in what was accepted from each publisher.
     pub(super) heard: BTreeMap<usize, usize>,
     pub(super) heard_count: u64,
+    /// Publications heard that were accepted after it had begun to listen.
+    pub(super) due_count: u64,
+    /// Publications may be dropped on their way to it.
+    pub(super) may_miss: bool,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
 }
@@ -72,7 +76,7 @@ pub(super) enum Stage {
 }
 
 impl Caller {
-    pub(super) fn new(index: usize, plan: Plan) -> Self {
+    pub(super) fn new(index: usize, plan: Plan, may_miss: bool) -> Self {
         Self {
             index,
             kind: plan.kind,
@@ -100,6 +104,8 @@ impl Caller {
             owed: VecDeque::new(),
             heard: BTreeMap::new(),
             heard_count: 0,
+            due_count: 0,
+            may_miss,
             bytes_sent: 0,
             bytes_received: 0,
         }
@@ -114,6 +120,10 @@ impl Caller {
 
     fn polite(&self) -> bool {
         matches!(self.kind, Kind::Guest { polite: true, .. })
+    }
+
+    pub(super) fn ponging(&self) -> bool {
+        matches!(self.kind, Kind::Guest { ponging: true, .. })
     }
 
     pub(super) fn allow(&mut self, end: EndReason) {
@@ -135,6 +145,9 @@ impl Caller {
             return false;
         }
         self.stage = Stage::Calling;
+        if !self.ponging() {
+            self.allow(EndReason::HeartbeatTimeout);
+        }
         let mut wire = Vec::new();
         match self.kind {
             Kind::Stranger(bytes) => wire.extend_from_slice(bytes),
@@ -193,6 +206,7 @@ impl Caller {
                 self.allow(EndReason::SendTimeout);
                 self.allow(EndReason::MessageTimeout);
                 self.allow(EndReason::CloseTimeout);
+                self.allow(EndReason::HeartbeatTimeout);
             }
             Step::Reset => {
                 self.rough = true;
@@ -251,6 +265,10 @@ impl Caller {
 
     pub(super) fn set_reading(&mut self, reading: bool) {
         self.reading = reading;
+        if !reading {
+            // It does not see pings.
+            self.allow(EndReason::HeartbeatTimeout);
+        }
         let Some(client) = &self.client else { return };
         if reading {
             client.start_reading();

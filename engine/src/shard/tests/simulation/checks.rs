@@ -123,6 +123,12 @@ fn sizes(core: &Core<Hall>) -> Result<(), String> {
             "slot {slot} has something pending"
         );
         if let crate::connection::Stage::Open(open) = &connection.stage {
+            let watched = !core.profiles.get(connection.profile).is_off();
+            let talking = open.closing.is_none() && !open.session.close_sent();
+            hold!(
+                !watched || !talking || connection.deadline != 0,
+                "slot {slot}: nobody looks whether it lives"
+            );
             let memory = open.session.memory();
             let memory_max = 2 * message + SLACK;
             hold!(
@@ -204,6 +210,9 @@ fn caller_is_served(play: &Play, caller: &Caller, ledger: &Ledger) -> Result<(),
     match record.ended {
         None => {
             hold!(!caller.done, "is done, and was not ended");
+            if caller.may_miss && caller.role() != Some(Role::Echo) {
+                return missing_is_counted(play, caller, ledger);
+            }
             everything_heard(caller, ledger)
         }
         Some(reason) => {
@@ -248,8 +257,40 @@ fn lossy(reason: EndReason) -> bool {
             | EndReason::SendTimeout
             | EndReason::MessageTimeout
             | EndReason::CloseTimeout
+            | EndReason::HeartbeatTimeout
             | EndReason::Stopped
     )
+}
+
+/// What is missing was dropped, and what was dropped has been counted.
+fn missing_is_counted(play: &Play, caller: &Caller, ledger: &Ledger) -> Result<(), String> {
+    let record = &ledger.records[caller.index];
+    let (mut due, mut early) = (0, 0);
+    for other in &ledger.records {
+        let all = other.accepted.numbers.len();
+        let hears = caller
+            .role()
+            .is_some_and(|role| role.hears(other.accepted.topic));
+        if all > 0 && hears {
+            let first = first_due(record, caller.role(), &other.accepted).unwrap_or(all);
+            due += (all - first) as u64;
+            early += first as u64;
+        }
+    }
+    let mut opens = (play.shards())
+        .flat_map(|shard| &shard.core.connections)
+        .filter_map(|(_, connection)| connection.as_open());
+    let own = opens.find(|open| open.state.caller == caller.index);
+    let Some(dropped) = own.map(|open| u64::from(open.dropped)) else {
+        return Err("is open, and has no connection".to_owned());
+    };
+    let missing = due.saturating_sub(caller.due_count);
+    // What was accepted before it listened may reach it, or be dropped, all the same.
+    hold!(
+        (missing..=missing + early).contains(&dropped),
+        "{missing} of {due} are missing, and {dropped} were dropped"
+    );
+    Ok(())
 }
 
 fn everything_heard(caller: &Caller, ledger: &Ledger) -> Result<(), String> {
@@ -327,6 +368,32 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
         hold!(right, "caller {} ended by {reason:?}", caller.index);
     }
     sums(play)
+}
+
+/// Nobody who has not answered pings for long is still there when the server ends. (Whoever has
+/// something under way is watched by another deadline.)
+pub(super) fn when_ending(play: &Play) -> Result<(), String> {
+    let limits = &play.scenario.limits.profile;
+    let missed_max = u32::from(limits.pings_missed_max);
+    let patience = limits.ping_interval * (missed_max + 2) + Duration::from_secs(1);
+    if limits.ping_interval.is_zero() {
+        return Ok(());
+    }
+    for shard in play.shards() {
+        let core = &shard.core;
+        for (slot, connection) in &core.connections {
+            let Some(open) = connection.as_open() else {
+                continue;
+            };
+            let silent = crate::timers::span_of(core.tick.saturating_sub(connection.heard));
+            let excused = open.closing.is_some() || connection.flags.has(Flags::SENDING);
+            hold!(
+                excused || silent <= patience,
+                "slot {slot} has been silent for {silent:?}, and is there"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// If no link broke, what one side sent is what the other side received.

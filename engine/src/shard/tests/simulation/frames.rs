@@ -16,6 +16,7 @@ pub(super) const TEXT: u8 = 1;
 pub(super) const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
+const PONG: u8 = 10;
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
 const RSV2: u8 = 0x20;
@@ -121,6 +122,10 @@ impl Fragments<'_> {
 
 pub(super) fn ping(number: u32, wire: &mut Vec<u8>) {
     frame(FIN | PING, &number.to_be_bytes(), wire);
+}
+
+pub(super) fn pong(payload: &[u8], wire: &mut Vec<u8>) {
+    frame(FIN | PONG, payload, wire);
 }
 
 pub(super) fn close(code: CloseCode, wire: &mut Vec<u8>) {

@@ -51,6 +51,9 @@ pub(super) struct Report {
     callers: u64,
     messages: u64,
     heard: u64,
+    pings: u64,
+    pongs: u64,
+    dropped: u64,
     ends: BTreeMap<&'static str, u64>,
 }
 
@@ -62,6 +65,9 @@ impl Report {
         self.callers += other.callers;
         self.messages += other.messages;
         self.heard += other.heard;
+        self.pings += other.pings;
+        self.pongs += other.pongs;
+        self.dropped += other.dropped;
         for (name, count) in &other.ends {
             *self.ends.entry(name).or_default() += count;
         }
@@ -72,13 +78,16 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "trace {:016x}, {:.0} s virtual, {} turns, {} clients, {} messages said, {} heard, ends {:?}",
+            "trace {:016x}, {:.0} s virtual, {} turns, {} clients, {} messages said, {} heard, {} dropped, {} pings, {} pongs, ends {:?}",
             self.trace,
             self.virtual_time.as_secs_f64(),
             self.turns,
             self.callers,
             self.messages,
             self.heard,
+            self.dropped,
+            self.pings,
+            self.pongs,
             self.ends
         )
     }
@@ -123,6 +132,8 @@ pub(super) struct Play {
     pub(super) counted: Snapshot,
     /// A shard ended without waiting for everybody.
     pub(super) stopped: bool,
+    /// What was found to be wrong when the end began.
+    fault: Option<String>,
 }
 
 impl Play {
@@ -148,7 +159,10 @@ impl Play {
         let plans = std::mem::take(&mut scenario.plans);
         let starts: Vec<Duration> = plans.iter().map(|plan| plan.start).collect();
         let numbered = plans.into_iter().enumerate();
-        let callers: Vec<Caller> = numbered.map(|(i, plan)| Caller::new(i, plan)).collect();
+        let may_miss = scenario.limits.profile.slow.drops();
+        let callers: Vec<Caller> = numbered
+            .map(|(i, plan)| Caller::new(i, plan, may_miss))
+            .collect();
         ledger.borrow_mut().records = vec![Record::default(); callers.len()];
         let mut play = Self {
             start: world.now(),
@@ -165,6 +179,7 @@ impl Play {
             ending: false,
             counted: Snapshot::default(),
             stopped: false,
+            fault: None,
             scenario,
             world,
         };
@@ -207,6 +222,9 @@ impl Play {
                 ));
             }
             self.act();
+            if let Some(fault) = self.fault.take() {
+                return Err(fault);
+            }
             self.look()?;
             if let Some(index) = self.choose() {
                 self.turn(index)?;
@@ -269,7 +287,10 @@ impl Play {
                     self.cue_step(index);
                 }
                 Cue::Leap(by) => self.world.advance(by),
-                Cue::End => self.end(),
+                Cue::End => {
+                    self.fault = self.fault.take().or(checks::when_ending(self).err());
+                    self.end();
+                }
                 Cue::Tell(index) => self.tell(index),
             }
         }
@@ -360,6 +381,11 @@ impl Play {
             (&mut sum.bytes_in, counted.bytes_in),
             (&mut sum.bytes_out, counted.bytes_out),
             (&mut sum.turns, counted.turns),
+            (&mut sum.pings, counted.pings),
+            (&mut sum.pongs, counted.pongs),
+            (&mut sum.dropped_oldest, counted.dropped_oldest),
+            (&mut sum.dropped_newest, counted.dropped_newest),
+            (&mut sum.dropped_latest, counted.dropped_latest),
         ] {
             *sum += one;
         }
@@ -404,6 +430,9 @@ impl Play {
             callers: self.callers.len() as u64,
             messages: self.counted.messages_in,
             heard: self.callers.iter().map(|c| c.heard_count).sum(),
+            pings: self.counted.pings,
+            pongs: self.counted.pongs,
+            dropped: self.counted.drops().map(|(_, count)| count).sum(),
             ends,
         };
         drop(self.callers);

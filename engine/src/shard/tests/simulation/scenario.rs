@@ -51,6 +51,8 @@ pub(super) enum Kind {
         polite: bool,
         /// Does it speak before its request has been answered?
         eager: bool,
+        /// Does it answer pings?
+        ponging: bool,
     },
     /// Sends this, which is no request for a WebSocket, and waits.
     Stranger(&'static [u8]),
@@ -101,11 +103,13 @@ impl Scenario {
         let chance = &mut Chance::new(seed);
         let strict = chance.roll(0.6);
         let shard_count = 1 + chance.below(4);
-        let limits = if strict {
+        let mut limits = if strict {
             generous(chance)
         } else {
             tight(chance)
         };
+        limits.profile = profile(strict, chance);
+        let pinging = !limits.profile.ping_interval.is_zero();
         let compression = match chance.below(4) {
             0 => Compression::Off,
             1 => Compression::Takeover {
@@ -133,7 +137,11 @@ impl Scenario {
             leaps: (0..leap_count).map(|_| leap(chance)).collect(),
             dawdle: [0.0, 0.02, 0.2][chance.below(3)],
             ending: Ending {
-                at: chance.roll(0.3).then(|| millis(chance, 30_000)),
+                // Where there are pings, it is never quiet.
+                at: match pinging {
+                    true => Some(Duration::from_secs(60 + chance.below(400) as u64)),
+                    false => chance.roll(0.3).then(|| millis(chance, 30_000)),
+                },
                 drain: chance.roll(0.7).then(|| millis(chance, 20_000)),
             },
         }
@@ -146,6 +154,43 @@ fn millis(chance: &mut Chance, max: u64) -> Duration {
     let max = max >> chance.below(doublings);
     let max = usize::try_from(max).expect("a minute or so");
     Duration::from_micros(1000 * chance.below(max + 1) as u64 + chance.below(1000) as u64)
+}
+
+/// Pings are far enough apart that whoever answers is never too late; a small outbox, and
+/// policies that make use of it, come with the tight limits.
+fn profile(strict: bool, chance: &mut Chance) -> Profile {
+    let policies = match strict {
+        // Its outbox is never full, and what is replaced before would be missed.
+        true => [
+            SlowPolicy::Disconnect,
+            SlowPolicy::DropOldest,
+            SlowPolicy::DropNewest,
+        ],
+        false => [
+            SlowPolicy::DropOldest,
+            SlowPolicy::DropNewest,
+            SlowPolicy::Latest,
+        ],
+    };
+    let slow = match chance.below(7) {
+        index @ 0..3 => policies[index],
+        3 => SlowPolicy::Pause,
+        _ => SlowPolicy::Disconnect,
+    };
+    let pinging = strict && chance.roll(0.3);
+    Profile {
+        ping_interval: match pinging {
+            true => Duration::from_secs(20) + millis(chance, 60_000),
+            false => Duration::ZERO,
+        },
+        pings_missed_max: 2 + u8::try_from(chance.below(2)).expect("one"),
+        write_idle_timeout: match pinging && chance.roll(0.3) {
+            true => Duration::from_secs(2) + millis(chance, 60_000),
+            false => Duration::ZERO,
+        },
+        slow,
+        ..Profile::quiet()
+    }
 }
 
 fn faults(chance: &mut Chance) -> Faults {
@@ -188,6 +233,7 @@ fn generous(chance: &mut Chance) -> Limits {
         mail_bytes_max: [2_000, 100_000, 4 << 20][chance.below(3)],
         task_bytes_max: [100, 20_000, 1 << 20][chance.below(3)],
         tasks_max: TASKS_MAX,
+        profile: Profile::quiet(),
         ..Limits::default()
     }
 }
@@ -208,6 +254,7 @@ fn tight(chance: &mut Chance) -> Limits {
         mail_bytes_max: [0, 10_000, 1 << 20][chance.below(3)],
         task_bytes_max: [100, 20_000, 1 << 20][chance.below(3)],
         tasks_max: TASKS_MAX,
+        profile: Profile::quiet(),
         ..Limits::default()
     }
 }
@@ -318,6 +365,7 @@ impl Crowd {
             offer,
             polite: !chance.roll(self.rowdy / 4.0),
             eager: offer.is_none() && chance.roll(0.2),
+            ponging: !chance.roll(self.rowdy / 2.0),
         };
         let mut steps = Vec::new();
         self.add_steps(role, &mut steps, chance);

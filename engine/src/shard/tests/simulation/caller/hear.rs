@@ -97,7 +97,12 @@ impl Caller {
                     self.hear_pong(payload.as_slice())?;
                     true
                 }
-                Some(Event::Ping(_)) => true,
+                Some(Event::Ping(payload)) => {
+                    if self.ponging() {
+                        frames::pong(payload.as_slice(), &mut wire);
+                    }
+                    true
+                }
                 Some(Event::Close { code, .. }) => {
                     self.close_code = Some(code);
                     if self.polite() && !self.closed {
@@ -175,7 +180,12 @@ impl Caller {
         let found = found.map_err(|_| format!("{speaker}'s {number} was never accepted"))?;
         let first = checks::first_due(&ledger.records[self.index], self.role(), accepted);
         let before = self.heard.insert(speaker, found);
+        if first.is_some_and(|first| found >= first) {
+            self.due_count += 1;
+        }
         let legal = match before {
+            Some(before) if self.may_miss => found > before,
+            None if self.may_miss => true,
             Some(before) => found == before + 1,
             None => first.is_none_or(|first| found <= first),
         };

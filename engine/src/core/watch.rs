@@ -1,0 +1,168 @@
+//! Heartbeats, and what happens to the quiet: who is pinged when, and who is taken for dead.
+//!
+//! ```text
+//!  connection.heard   any bytes from the peer            ─▶ read-idle, and life since the last ping
+//!  open.sent          any bytes to the peer              ─▶ write-idle: a ping
+//!  open.used          a message, to or from              ─▶ idle
+//!  generation         spread over the interval           ─▶ the next ping
+//!                     the least of these ─▶ connection.deadline, unless something else comes first
+//! ```
+//!
+//! What happens is noted as a tick, which costs a store; when something is due is reckoned when a
+//! deadline comes up. While a batch is under way, the send deadline watches instead: a peer that
+//! does not read cannot be asked anything.
+
+use tidegate_proto::CloseCode;
+
+use super::{Core, WireKind};
+use crate::connection::{Flags, RoundTrip, Stage};
+use crate::timers::Tick;
+use crate::{EndReason, Handler};
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Ping,
+    End(CloseCode, &'static str, EndReason),
+}
+
+impl<H: Handler> Core<H> {
+    /// Sees to it that the deadline is no later than whatever its profile has next.
+    pub(crate) fn keep_watch(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        let watch = self.profiles.get(connection.profile);
+        if watch.is_off() {
+            return;
+        }
+        let (heard, generation) = (connection.heard, connection.generation);
+        let Some(open) = connection.talking() else {
+            return;
+        };
+        let mut next = Tick::MAX;
+        if watch.ping_interval != 0 {
+            next = watch.next_ping(self.tick, generation);
+        }
+        for (since, span) in [
+            (heard, watch.read_idle),
+            (open.sent, watch.write_idle),
+            (open.used, watch.idle),
+        ] {
+            if span != 0 {
+                // One more: the tick in which it happened had begun before.
+                next = next.min(since.saturating_add(span + 1));
+            }
+        }
+        let next = next.max(self.tick + 1);
+        if connection.deadline == 0 || next < connection.deadline {
+            self.set_deadline_at(slot, next);
+        }
+    }
+
+    /// The conversation waits for nothing but a message that has begun and what its profile has.
+    pub(crate) fn watch_again(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        if connection.talking().is_some() && !connection.flags.has(Flags::SENDING) {
+            connection.deadline = 0;
+            self.keep_message_due(slot);
+            #[cfg(test)]
+            if crate::planted::Bug::ForgottenWatch.is_planted() {
+                return;
+            }
+            self.keep_watch(slot);
+        }
+    }
+
+    /// A deadline has come up for a connection with which nothing else is wrong; `due` is the
+    /// tick that it was set for.
+    pub(crate) fn on_watch(&mut self, slot: u32, due: Tick) {
+        match self.judge(slot, due) {
+            Due::Nothing => {}
+            Due::Ping => self.ping(slot),
+            Due::End(code, reason, why) => return self.close(slot, code, reason, why),
+        }
+        self.watch_again(slot);
+    }
+
+    fn judge(&mut self, slot: u32, due: Tick) -> Due {
+        let now = self.tick;
+        let connection = &mut self.connections[slot as usize];
+        let watch = *self.profiles.get(connection.profile);
+        let (heard, generation) = (connection.heard, connection.generation);
+        let Some(open) = connection.talking() else {
+            return Due::Nothing;
+        };
+        let passed = |since: Tick, span: Tick| span != 0 && since.saturating_add(span) < now;
+        let (idle, quiet) = (
+            passed(open.used, watch.idle),
+            passed(open.sent, watch.write_idle),
+        );
+        let waits = open.ping != 0;
+        let interval = watch.ping_interval;
+        // The deadline may have been one of the others.
+        let ping_due = interval != 0 && watch.next_ping(due.saturating_sub(1), generation) == due;
+        if ping_due {
+            // Whatever has come since the last ping is a sign of life.
+            let missed = waits && heard < due.saturating_sub(interval);
+            #[cfg(test)]
+            let missed = missed || crate::planted::Bug::DeafHeart.is_planted();
+            let before = connection.pings_missed;
+            connection.pings_missed = if missed { before.saturating_add(1) } else { 0 };
+            if connection.pings_missed >= watch.pings_missed_max {
+                let why = EndReason::HeartbeatTimeout;
+                return Due::End(CloseCode::POLICY, "pings were not answered", why);
+            }
+        }
+        if passed(heard, watch.read_idle) {
+            let why = EndReason::ReadIdle;
+            return Due::End(CloseCode::POLICY, "nothing was received", why);
+        }
+        if idle {
+            return Due::End(CloseCode::NORMAL, "idle", EndReason::Idle);
+        }
+        if ping_due || quiet {
+            return Due::Ping;
+        }
+        Due::Nothing
+    }
+
+    /// Sends a ping that says when it was sent, which no pong says that answers another one.
+    fn ping(&mut self, slot: u32) {
+        let micros = self.timers.micros_at(self.now) | 1;
+        let tick = self.tick;
+        self.reply_to(slot);
+        let start = self.turn.wire.len();
+        let Some(open) = self.connections[slot as usize].talking() else {
+            return;
+        };
+        if open
+            .session
+            .ping(&micros.to_be_bytes(), &mut self.turn.wire)
+        {
+            open.ping = micros;
+            open.sent = tick;
+            self.counted.pings += 1;
+        }
+        self.hold_back(slot, start, WireKind::Other);
+    }
+
+    /// The peer has sent a pong: to our last ping, or unasked (RFC 6455, 5.5.3).
+    pub(crate) fn on_pong(&mut self, slot: u32, payload: &[u8]) {
+        #[cfg(test)]
+        if crate::planted::Bug::DeafHeart.is_planted() {
+            return;
+        }
+        let now = self.timers.micros_at(self.now) | 1;
+        let connection = &mut self.connections[slot as usize];
+        let Stage::Open(open) = &mut connection.stage else {
+            return;
+        };
+        if open.ping == 0 || payload != open.ping.to_be_bytes() {
+            return;
+        }
+        open.round_trip = RoundTrip::from_micros(now.wrapping_sub(open.ping));
+        open.ping = 0;
+        connection.pings_missed = 0;
+        self.counted.pongs += 1;
+    }
+}

@@ -1,0 +1,145 @@
+//! The request: what becomes of a head, and how a WebSocket opens.
+
+use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_request, upgrade};
+use tidegate_proto::{Session, Settings};
+
+use super::receive::{Half, Next};
+use super::{Context, Handler, Stage};
+use crate::compression::Agreed;
+use crate::connection::Open;
+use crate::{Answer, Reply, Upgrade};
+
+impl<H: Handler> Half<'_, H> {
+    /// More of the request head; `head` is what came before.
+    #[inline(never)]
+    pub(super) fn on_head(&mut self, slot: u32, mut head: Vec<u8>, bytes: &mut [u8]) -> Next {
+        let limits = self.core.limits.head;
+        if head.is_empty() {
+            match read_request(bytes, &limits) {
+                Ok(HeadStatus::Partial) => self.keep_head(slot, bytes.to_vec()),
+                Ok(HeadStatus::Complete { request, size }) => {
+                    let opened = self.on_request(slot, &request);
+                    return self.after_head(slot, opened, &mut bytes[size..]);
+                }
+                Err(refusal) => self.refuse(slot, &refusal),
+            }
+            return Next::Nothing;
+        }
+        // Reading the head again costs its length, so it is done when a line has ended, and
+        // no oftener than there may be lines.
+        let has_line = bytes.contains(&b'\n');
+        head.extend_from_slice(bytes);
+        if !has_line && head.len() <= limits.size_max {
+            self.keep_head(slot, head);
+            return Next::Nothing;
+        }
+        match read_request(&head, &limits) {
+            Ok(HeadStatus::Partial) => self.keep_head(slot, head),
+            Ok(HeadStatus::Complete { request, size }) => {
+                let opened = self.on_request(slot, &request);
+                return self.after_head(slot, opened, &mut head[size..]);
+            }
+            Err(refusal) => self.refuse(slot, &refusal),
+        }
+        Next::Nothing
+    }
+
+    fn keep_head(&mut self, slot: u32, head: Vec<u8>) {
+        self.core.connection(slot).stage = Stage::Handshake { head };
+    }
+
+    /// `true`: a WebSocket is open now.
+    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> bool {
+        if request.has_body() {
+            let refusal = Refusal::new(400, "body", "a request body is not accepted here");
+            self.refuse(slot, &refusal.answering(request.method()));
+            return false;
+        }
+        match self.handler.on_request(request) {
+            Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
+            Answer::Respond(reply) => {
+                self.core.counted.requests += 1;
+                self.respond(slot, &reply, request.method() == "HEAD");
+            }
+            Answer::Refuse(refusal) => self.refuse(slot, &refusal),
+        }
+        false
+    }
+
+    fn upgrade(&mut self, slot: u32, request: &Request<'_>, wanted: Upgrade<H::State>) -> bool {
+        let accepted = match upgrade(request) {
+            Ok(accepted) => accepted,
+            Err(refusal) => {
+                self.refuse(slot, &refusal);
+                return false;
+            }
+        };
+        let protocol = wanted
+            .protocol
+            .as_deref()
+            .filter(|chosen| accepted.protocols().any(|offered| offered == *chosen));
+        let agreed = self.core.compressor.agree(request, &accepted);
+        let mut extension = String::new();
+        if let Some(agreed) = &agreed {
+            agreed.write_response(&mut extension);
+        }
+        let header = ("Sec-WebSocket-Extensions", extension.as_str());
+        let headers: &[_] = if agreed.is_some() { &[header] } else { &[] };
+        self.core.reply_to(slot);
+        accepted.write_response(protocol, headers, &mut self.core.turn.wire);
+        let message_size_max = wanted.message_size_max;
+        let message_size_max = message_size_max.unwrap_or(self.core.limits.message_size_max);
+        let session = Session::server(Settings { message_size_max });
+        let connection = &mut self.core.connections[slot as usize];
+        if agreed.as_ref().is_some_and(Agreed::has_contexts) {
+            self.core.with_contexts.push((slot, connection.generation));
+        }
+        let session = if agreed.is_some() {
+            session.with_deflate()
+        } else {
+            session
+        };
+        connection.profile = wanted
+            .profile
+            .map_or(0, |profile| self.core.profiles.intern(&profile));
+        connection.deadline = 0;
+        let open = Open::new(session, agreed, wanted.state, self.core.tick);
+        connection.stage = Stage::Open(open);
+        connection.heard = self.core.tick;
+        self.core.keep_watch(slot);
+        self.core.counted.opens += 1;
+        self.core.counted.sessions += 1;
+        self.handler.on_open(&mut Context::new(self.core, slot));
+        true
+    }
+
+    /// What came behind the head belongs to the WebSocket, or to nobody.
+    fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
+        if opened && !rest.is_empty() {
+            self.on_chunk(slot, rest)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {
+        let headers: Vec<(&str, &str)> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let response = Response {
+            status: reply.status,
+            content_type: reply.content_type,
+            headers: &headers,
+            body: &reply.body,
+        };
+        self.core.reply_to(slot);
+        response.write(head_only, &mut self.core.turn.wire);
+        self.core.finish(slot);
+    }
+
+    fn refuse(&mut self, slot: u32, refusal: &Refusal) {
+        self.core.refuse(slot, refusal);
+    }
+}

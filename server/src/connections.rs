@@ -1,0 +1,305 @@
+//! Who is connected, how the last ones ended, and disconnecting somebody: what the admin port asks
+//! the shards, and how it is written.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::http::Uri;
+use serde::Serialize;
+use tidegate_engine::{CloseCode, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Handle};
+
+/// A shard that has not answered within this is left out.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many are shown unless `?count=` says otherwise.
+const LIST_COUNT: usize = 100;
+
+/// How many are shown at most.
+const LIST_COUNT_MAX: usize = 10_000;
+
+/// Which connections to show.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct List {
+    filter: ConnectionFilter,
+    count_max: usize,
+}
+
+/// Whom to disconnect, and what to tell them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Disconnect {
+    who: Who,
+    code: CloseCode,
+    reason: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Who {
+    One(ConnectionId),
+    Topic(String),
+}
+
+/// A page of connections.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page {
+    connections: Vec<Connection>,
+    /// What to ask for as `?after=` to see more; `null` at the end.
+    next: Option<String>,
+}
+
+/// One connection.
+#[derive(Debug, Serialize)]
+pub(crate) struct Connection {
+    id: String,
+    peer: String,
+    endpoint: String,
+    phase: &'static str,
+    age_seconds: f64,
+    quiet_seconds: f64,
+    round_trip_seconds: Option<f64>,
+    pings_missed: u8,
+    outbox_bytes: usize,
+    dropped_messages: u32,
+    topics: usize,
+    paused: bool,
+}
+
+/// How one ended.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ended {
+    id: String,
+    peer: String,
+    seconds_ago: f64,
+    side: &'static str,
+    phase: &'static str,
+    reason: &'static str,
+    code: Option<u16>,
+    errno: Option<i32>,
+    age_seconds: f64,
+    round_trip_seconds: Option<f64>,
+    outbox_bytes: usize,
+    dropped_messages: u32,
+}
+
+/// How many were told to go.
+#[derive(Debug, Serialize)]
+pub(crate) struct Disconnected {
+    disconnected: usize,
+}
+
+impl From<ConnectionInfo> for Connection {
+    fn from(info: ConnectionInfo) -> Self {
+        Self {
+            id: info.id.to_string(),
+            peer: info.peer.to_string(),
+            endpoint: info.label,
+            phase: info.phase.name(),
+            age_seconds: info.age.as_secs_f64(),
+            quiet_seconds: info.quiet.as_secs_f64(),
+            round_trip_seconds: info.round_trip.map(|span| span.as_secs_f64()),
+            pings_missed: info.pings_missed,
+            outbox_bytes: info.outbox_bytes,
+            dropped_messages: info.dropped,
+            topics: info.subscription_count,
+            paused: info.is_paused,
+        }
+    }
+}
+
+impl From<Closed> for Ended {
+    fn from(closed: Closed) -> Self {
+        Self {
+            id: closed.id.to_string(),
+            peer: closed.peer.to_string(),
+            seconds_ago: closed.at.elapsed().as_secs_f64(),
+            side: closed.side.name(),
+            phase: closed.phase.name(),
+            reason: closed.reason,
+            code: closed.code.map(CloseCode::value),
+            errno: closed.errno,
+            age_seconds: closed.age.as_secs_f64(),
+            round_trip_seconds: closed.round_trip.map(|span| span.as_secs_f64()),
+            outbox_bytes: closed.outbox_bytes,
+            dropped_messages: closed.dropped,
+        }
+    }
+}
+
+/// Reads `?topic=&endpoint=&address=&after=&count=`.
+///
+/// # Errors
+/// What is wrong with it, in a sentence.
+pub(crate) fn read_list(uri: &Uri) -> Result<List, &'static str> {
+    known(uri, &["topic", "endpoint", "address", "after", "count"])?;
+    let address = match parameter(uri, "address") {
+        None => None,
+        Some(text) => Some(
+            text.parse::<IpAddr>()
+                .map_err(|_| "?address= takes an IP address.")?,
+        ),
+    };
+    let after = match parameter(uri, "after") {
+        None => None,
+        Some(text) => Some(read_id(&text)?),
+    };
+    Ok(List {
+        filter: ConnectionFilter {
+            id: None,
+            topic: parameter(uri, "topic"),
+            label: parameter(uri, "endpoint"),
+            address,
+            after,
+        },
+        count_max: count(uri)?,
+    })
+}
+
+/// Reads `?count=`.
+///
+/// # Errors
+/// What is wrong with it, in a sentence.
+pub(crate) fn read_count(uri: &Uri) -> Result<usize, &'static str> {
+    known(uri, &["count"])?;
+    count(uri)
+}
+
+fn count(uri: &Uri) -> Result<usize, &'static str> {
+    let Some(text) = parameter(uri, "count") else {
+        return Ok(LIST_COUNT);
+    };
+    let count = text.parse().ok();
+    let count = count.filter(|count| (1..=LIST_COUNT_MAX).contains(count));
+    count.ok_or("?count= takes a number from 1 to 10000.")
+}
+
+/// Reads `?id=` or `?topic=`, with `&code=&reason=`.
+///
+/// # Errors
+/// What is wrong with it, in a sentence.
+pub(crate) fn read_disconnect(uri: &Uri) -> Result<Disconnect, &'static str> {
+    known(uri, &["id", "topic", "code", "reason"])?;
+    let who = match (parameter(uri, "id"), parameter(uri, "topic")) {
+        (Some(id), None) => Who::One(read_id(&id)?),
+        (None, Some(topic)) => Who::Topic(topic),
+        _ => return Err("Say whom, either by ?id= or by ?topic=."),
+    };
+    let code = match parameter(uri, "code") {
+        None => CloseCode::GOING_AWAY,
+        Some(text) => {
+            let code = text.parse().ok().and_then(CloseCode::new);
+            code.ok_or("?code= takes a close code that may be sent: 1000 to 1003, 1007 to 1014, 3000 to 4999.")?
+        }
+    };
+    Ok(Disconnect {
+        who,
+        code,
+        reason: parameter(uri, "reason").unwrap_or_default(),
+    })
+}
+
+fn read_id(text: &str) -> Result<ConnectionId, &'static str> {
+    ConnectionId::parse(text).ok_or("An id has 16 hexadecimal digits.")
+}
+
+/// A word that means nothing here is a mistake that would otherwise show, or close, too much.
+fn known(uri: &Uri, words: &[&str]) -> Result<(), &'static str> {
+    let query = uri.query().unwrap_or_default();
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    for part in parts {
+        let word = part.split('=').next().unwrap_or_default();
+        if !words.contains(&word) {
+            return Err("There is a parameter that is not known here.");
+        }
+    }
+    Ok(())
+}
+
+/// The value of a parameter, decoded; `None` if it is missing.
+pub(crate) fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let mut values = pairs.into_iter();
+    values.find_map(|(word, value)| (word == name).then_some(value))
+}
+
+/// A page of connections. Waits for the shards.
+pub(crate) fn list(handle: &Handle, list: &List) -> Page {
+    let found = handle.connections(&list.filter, list.count_max, LIST_TIMEOUT);
+    let last = found.last().filter(|_| found.len() == list.count_max);
+    Page {
+        next: last.map(|last| last.id.to_string()),
+        connections: found.into_iter().map(Connection::from).collect(),
+    }
+}
+
+/// One connection. Waits for its shard.
+pub(crate) fn find(handle: &Handle, id: ConnectionId) -> Option<Connection> {
+    let filter = ConnectionFilter {
+        id: Some(id),
+        ..ConnectionFilter::default()
+    };
+    let found = handle.connections(&filter, 1, LIST_TIMEOUT);
+    found.into_iter().next().map(Connection::from)
+}
+
+/// How the last ones ended. Waits for the shards.
+pub(crate) fn closed(handle: &Handle, count_max: usize) -> Vec<Ended> {
+    let found = handle.closed(count_max, LIST_TIMEOUT);
+    found.into_iter().map(Ended::from).collect()
+}
+
+/// Closes whoever is meant. Waits for the shards.
+pub(crate) fn disconnect(handle: &Handle, wanted: &Disconnect) -> Disconnected {
+    let (code, reason) = (wanted.code, &wanted.reason);
+    let disconnected = match &wanted.who {
+        Who::One(id) => usize::from(handle.disconnect(*id, code, reason, LIST_TIMEOUT)),
+        Who::Topic(topic) => handle.disconnect_topic(topic, code, reason, LIST_TIMEOUT),
+    };
+    Disconnected { disconnected }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(query: &str) -> Uri {
+        format!("/x?{query}").parse().unwrap()
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let uri = uri("topic=caf%C3%A9+au+lait&reason=a%26b");
+        assert_eq!(parameter(&uri, "topic").as_deref(), Some("café au lait"));
+        assert_eq!(parameter(&uri, "reason").as_deref(), Some("a&b"));
+        assert_eq!(parameter(&uri, "none"), None);
+    }
+
+    #[test]
+    fn nobody_is_disconnected_by_mistake() {
+        for query in [
+            "",
+            "id=1",
+            "id=0000000000000001&topic=a",
+            "topic=a&code=1005",
+            "tpoic=a",
+        ] {
+            assert!(read_disconnect(&uri(query)).is_err(), "{query}");
+        }
+        let wanted = read_disconnect(&uri("topic=a&code=4001&reason=bye")).unwrap();
+        assert_eq!(wanted.who, Who::Topic("a".to_owned()));
+        assert_eq!((wanted.code.value(), wanted.reason.as_str()), (4001, "bye"));
+    }
+
+    #[test]
+    fn a_list_is_bounded() {
+        assert_eq!(read_list(&uri("")).unwrap().count_max, LIST_COUNT);
+        for query in [
+            "count=0",
+            "count=10001",
+            "address=here",
+            "after=7",
+            "user=me",
+        ] {
+            assert!(read_list(&uri(query)).is_err(), "{query}");
+        }
+    }
+}
