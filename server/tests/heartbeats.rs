@@ -57,7 +57,7 @@ fn a_peer_that_stops_ponging_is_ended_for_that_reason_and_one_that_pongs_stays()
     pong_until(&mut alive, None, || {
         count(&server, "tidegate_pongs_total") > pongs + 2
     });
-    let connections = server.look_json("/connections?endpoint=/echo");
+    let connections = server.look_json("/connections?endpoint=echo");
     let one = &connections["connections"][0];
     assert!(one["round_trip_seconds"].as_f64().is_some(), "{one}");
     let closed = server.look_json("/closed");

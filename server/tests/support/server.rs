@@ -305,6 +305,8 @@ fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
         ("--listen", "127.0.0.1:0"),
         ("--admin", "127.0.0.1:0"),
         ("--shards", "2"),
+        // The clients of most tests answer no pings, and count what they hear.
+        ("--ping-interval", "0s"),
     ] {
         if !options.contains(&option) {
             all.extend([option, value]);
