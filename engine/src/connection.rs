@@ -48,6 +48,8 @@ pub(crate) struct Connection<S> {
     pub(crate) profile: u8,
     /// Pings in a row after which nothing was received.
     pub(crate) pings_missed: u8,
+    /// The number of the last ping that was due and has been seen to.
+    pub(crate) pinged: u8,
     pub(crate) stage: Stage<S>,
 }
 
@@ -168,6 +170,7 @@ impl<S> Connection<S> {
             heard: 0,
             profile: 0,
             pings_missed: 0,
+            pinged: 0,
             flags: Flags::default(),
             stage: Stage::Handshake { head: Vec::new() },
         }

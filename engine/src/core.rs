@@ -83,6 +83,8 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) lost: Vec<(u32, u32, EndReason)>,
     pub(crate) counted: Snapshot,
     pub(crate) closes_changed: bool,
+    /// The server is going away: whoever is not here yet is told so.
+    pub(crate) draining: bool,
     pub(crate) shared: Arc<Shared>,
     generation: u32,
 }
@@ -168,6 +170,7 @@ impl<H: Handler> Core<H> {
             lost: Vec::new(),
             counted: Snapshot::default(),
             closes_changed: false,
+            draining: false,
             shared,
             generation: 0,
         }

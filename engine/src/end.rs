@@ -92,6 +92,19 @@ impl EndReason {
         )
     }
 
+    /// The code of the close frame with which the server ends a conversation for this reason, where
+    /// there is only one.
+    pub(crate) fn code_sent(self) -> Option<CloseCode> {
+        match self {
+            Self::MessageTimeout | Self::HeartbeatTimeout | Self::ReadIdle => {
+                Some(CloseCode::POLICY)
+            }
+            Self::Idle => Some(CloseCode::NORMAL),
+            Self::Drained => Some(CloseCode::GOING_AWAY),
+            _ => None,
+        }
+    }
+
     /// A short name for metrics and logs, such as `closed_by_peer`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -162,6 +162,16 @@ impl Watch {
         self.ping_interval | self.read_idle | self.write_idle | self.idle == 0
     }
 
+    /// Which ping is the last that was due by `now`, modulo 256; 0 if there are none.
+    pub(crate) fn ping_number(&self, now: Tick, generation: u32) -> u8 {
+        if self.ping_interval == 0 {
+            return 0;
+        }
+        let next = u64::from(self.next_ping(now, generation));
+        let [number, ..] = (next / u64::from(self.ping_interval)).to_le_bytes();
+        number
+    }
+
     /// The first tick after `now` at which a connection of this generation is pinged. Numbers
     /// that follow each other are spread evenly by the golden ratio (Knuth, 6.4).
     pub(crate) fn next_ping(&self, now: Tick, generation: u32) -> Tick {

@@ -283,9 +283,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             _ => (reason, code),
         };
         // An end that we have begun has begun then.
-        let (phase, since) = match open.closing.replace(reason) {
-            Some(_) => (Phase::Closing, open.used),
-            None => (Phase::Open, self.core.tick),
+        let (phase, since, code) = match open.closing.replace(reason) {
+            Some(_) => (Phase::Closing, open.used, code.or(reason.code_sent())),
+            None => (Phase::Open, self.core.tick, code),
         };
         self.core.record_end(slot, phase, reason, code, errno);
         self.handler.on_close(

@@ -16,8 +16,12 @@ use tidegate_proto::CloseCode;
 
 use super::{Core, WireKind};
 use crate::connection::{Flags, RoundTrip, Stage};
-use crate::timers::Tick;
+use crate::timers::{Tick, ticks_of};
 use crate::{EndReason, Handler};
+
+/// A connection whose deadline came up while a batch was under way is looked at again after about
+/// a second.
+const LOOK_AGAIN: Tick = 8;
 
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +40,15 @@ impl<H: Handler> Core<H> {
             return;
         }
         let (heard, generation) = (connection.heard, connection.generation);
+        let pinged = connection.pinged;
         let Some(open) = connection.talking() else {
             return;
         };
         let mut next = Tick::MAX;
-        if watch.ping_interval != 0 {
+        if watch.ping_interval != 0 && watch.ping_number(self.tick, generation) == pinged {
             next = watch.next_ping(self.tick, generation);
+        } else if watch.ping_interval != 0 {
+            next = self.tick;
         }
         for (since, span) in [
             (heard, watch.read_idle),
@@ -73,10 +80,49 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// A deadline has come up for a connection with which nothing else is wrong; `due` is the
-    /// tick that it was set for.
-    pub(crate) fn on_watch(&mut self, slot: u32, due: Tick) {
-        match self.judge(slot, due) {
+    /// A batch is under way: it has to go in time. What was due sooner stays so: of a connection
+    /// that is sent to all the time, a batch may be under way whenever somebody looks.
+    pub(crate) fn watch_send(&mut self, slot: u32) {
+        let span = ticks_of(self.limits.send_timeout);
+        let connection = &mut self.connections[slot as usize];
+        let is_off = self.profiles.get(connection.profile).is_off();
+        let message_due = connection.message_due;
+        let Some(open) = connection.talking() else {
+            return;
+        };
+        let mut next = open.sent.saturating_add(span + 1);
+        if connection.deadline == 0 {
+            // It has just come up, and something else may be due as soon as the batch has gone.
+            if !is_off {
+                next = next.min(self.tick + LOOK_AGAIN);
+            }
+            if message_due != 0 {
+                next = next.min(message_due);
+            }
+        }
+        if connection.deadline == 0 || next < connection.deadline {
+            self.set_deadline_at(slot, next);
+        }
+    }
+
+    /// Has the batch under way been waiting for longer than it may?
+    pub(crate) fn is_send_late(&mut self, slot: u32) -> bool {
+        let (now, span) = (self.tick, ticks_of(self.limits.send_timeout));
+        let open = self.connections[slot as usize].talking();
+        open.is_some_and(|open| open.sent.saturating_add(span) < now)
+    }
+
+    /// The batch under way has gone. A deadline that comes too soon finds nothing to be done.
+    pub(crate) fn after_sent(&mut self, slot: u32) {
+        let connection = &self.connections[slot as usize];
+        if connection.deadline == 0 || self.profiles.get(connection.profile).is_off() {
+            self.watch_again(slot);
+        }
+    }
+
+    /// A deadline has come up for a connection with which nothing else is wrong.
+    pub(crate) fn on_watch(&mut self, slot: u32) {
+        match self.judge(slot) {
             Due::Nothing => {}
             Due::Ping => self.ping(slot),
             Due::End(code, reason, why) => return self.close(slot, code, reason, why),
@@ -84,11 +130,12 @@ impl<H: Handler> Core<H> {
         self.watch_again(slot);
     }
 
-    fn judge(&mut self, slot: u32, due: Tick) -> Due {
+    fn judge(&mut self, slot: u32) -> Due {
         let now = self.tick;
         let connection = &mut self.connections[slot as usize];
         let watch = *self.profiles.get(connection.profile);
         let (heard, generation) = (connection.heard, connection.generation);
+        let pinged = connection.pinged;
         let Some(open) = connection.talking() else {
             return Due::Nothing;
         };
@@ -100,9 +147,12 @@ impl<H: Handler> Core<H> {
         let waits = open.ping != 0;
         let interval = watch.ping_interval;
         // The deadline may have been one of the others.
-        let ping_due = interval != 0 && watch.next_ping(due.saturating_sub(1), generation) == due;
+        let number = watch.ping_number(now, generation);
+        let ping_due = interval != 0 && number != pinged;
         if ping_due {
-            // Whatever has come since the last ping is a sign of life.
+            connection.pinged = number;
+            // Whatever has come since the last ping was due is a sign of life.
+            let due = watch.next_ping(now, generation).saturating_sub(interval);
             let missed = waits && heard < due.saturating_sub(interval);
             #[cfg(test)]
             let missed = missed || crate::planted::Bug::DeafHeart.is_planted();

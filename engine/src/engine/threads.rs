@@ -161,7 +161,15 @@ pub(super) fn start_shards<H: Handler>(
             started,
             addresses,
         };
-        threads.push(launch(footing.host.host, core, start)?);
+        match launch(footing.host.host, core, start) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                // Without addresses they end, and with them what they hold.
+                drop(go);
+                let _ = first_error(threads);
+                return Err(error);
+            }
+        }
     }
     drop(started);
     let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
@@ -223,8 +231,11 @@ fn topic_seed() -> u64 {
 }
 
 fn first_error(threads: Vec<JoinHandle<io::Result<()>>>) -> io::Error {
-    let outcomes = threads.into_iter().map(JoinHandle::join);
-    let mut errors = outcomes.filter_map(|outcome| outcome.ok()?.err());
+    // All of them: each holds a listener, and rings, for as long as it runs.
+    let outcomes: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+    let mut errors = outcomes
+        .into_iter()
+        .filter_map(|outcome| outcome.ok()?.err());
     errors
         .next()
         .unwrap_or_else(|| io::Error::other("a shard ended while it was starting"))

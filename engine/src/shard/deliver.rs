@@ -47,7 +47,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         }
     }
 
-    fn deliver_publications(&mut self) {
+    /// Queues what was published for whoever hears it, behind the replies of this turn.
+    pub(super) fn deliver_publications(&mut self) {
+        self.core.claim_replies();
         let touched = std::mem::take(&mut self.core.touched);
         for (index, &topic) in touched.iter().enumerate() {
             let first = self.core.turn.run_count();
@@ -128,6 +130,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             let _ = self.driver.submit(Op::Deafen);
             self.listen_at = None;
         }
+        self.core.draining = true;
         let told = self.drain.as_ref().map_or(0, |drain| drain.told);
         self.drain = Some(Drain { until, told });
     }

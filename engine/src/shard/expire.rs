@@ -34,7 +34,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     self.core.connection(entry.slot).armed = armed;
                 } else if deadline != 0 {
                     connection.deadline = 0;
-                    self.on_deadline(entry.slot, deadline, tick);
+                    self.on_deadline(entry.slot, tick);
                 }
             }
             // After a leap in time, everybody may be due at once.
@@ -86,8 +86,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         });
     }
 
-    /// `due` is the tick that the deadline was set for, `tick` the one that came up.
-    fn on_deadline(&mut self, slot: u32, due: Tick, tick: Tick) {
+    /// `tick` is the one that came up. The deadline was set for whatever is next: what it is
+    /// shows now.
+    fn on_deadline(&mut self, slot: u32, tick: Tick) {
         let connection = self.core.connection(slot);
         let (flags, message_due) = (connection.flags, connection.message_due);
         match &connection.stage {
@@ -109,9 +110,13 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     .close(slot, CloseCode::POLICY, "the message took too long", why);
             }
             Stage::Open(_) if flags.has(Flags::SENDING) => {
-                self.abandon(slot, EndReason::SendTimeout, true);
+                if self.core.is_send_late(slot) {
+                    self.abandon(slot, EndReason::SendTimeout, true);
+                } else {
+                    self.core.watch_send(slot);
+                }
             }
-            Stage::Open(_) => self.core.on_watch(slot, due),
+            Stage::Open(_) => self.core.on_watch(slot),
             Stage::Released => {}
             Stage::Lingering => self.core.release(slot, true),
         }

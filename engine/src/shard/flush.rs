@@ -12,7 +12,17 @@ use crate::turn::Bytes;
 
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn flush(&mut self) {
-        self.answer();
+        // An end that phase 4 or this one has brought may have been published by the handler.
+        loop {
+            if !self.core.touched.is_empty() {
+                self.deliver_publications();
+            }
+            self.answer();
+            if self.core.touched.is_empty() {
+                break;
+            }
+        }
+        self.core.counted.mail_sent += self.core.post.dispatch();
         self.core.turn.clear();
         self.core.bytes_queued = 0;
     }
@@ -128,8 +138,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 }
                 // In a close handshake, its own deadline stays.
                 if connection.talking().is_some() {
-                    self.core.set_deadline(slot, self.core.limits.send_timeout);
-                    self.core.keep_message_due(slot);
+                    self.core.watch_send(slot);
                 }
             }
         }
@@ -160,8 +169,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             });
             if submitted == Submitted::Pending {
                 if connection.talking().is_some() {
-                    core.set_deadline(slot, core.limits.send_timeout);
-                    core.keep_message_due(slot);
+                    core.watch_send(slot);
                 }
                 return true;
             }
@@ -194,7 +202,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if connection.flags.has(Flags::FINISHING) {
             core.finishing.push((slot, connection.generation));
         } else {
-            core.watch_again(slot);
+            core.after_sent(slot);
         }
         let connection = &mut core.connections[slot as usize];
         if connection.pending == NONE && connection.flags.has(Flags::PAUSED) {

@@ -104,7 +104,14 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let connection = self.core.connection(slot);
         connection.flags.set(Flags::ENDED);
         match &connection.stage {
-            Stage::Handshake { .. } => self.core.release(slot, false),
+            Stage::Handshake { head } => {
+                // Who has said nothing, such as a probe of the port, has not failed.
+                if !head.is_empty() {
+                    self.core.record_lost(slot, None);
+                    self.core.shared.refuse("gone");
+                }
+                self.core.release(slot, false);
+            }
             Stage::Open(_) => {
                 self.end(slot, EndReason::Ended, None, None);
                 self.core.finish(slot);
@@ -229,7 +236,8 @@ impl<H: Handler> Half<'_, H> {
         let ended = self.core.counted.messages_in != messages_before;
         let connection = &mut self.core.connections[slot as usize];
         if let Stage::Open(open) = &mut connection.stage {
-            if ended && open.closing.is_none() {
+            // A message that takes long is in use all the while.
+            if (ended || open.session.message_open()) && open.closing.is_none() {
                 open.used = self.core.tick;
             }
             if open.session.message_open()

@@ -56,6 +56,10 @@ impl<H: Handler> Half<'_, H> {
             return false;
         }
         match self.handler.on_request(request) {
+            Answer::Upgrade(_) if self.core.draining => {
+                let refusal = Refusal::new(503, "draining", "the server is going away");
+                self.refuse(slot, &refusal.answering(request.method()));
+            }
             Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
             Answer::Respond(reply) => {
                 self.core.counted.requests += 1;
@@ -106,6 +110,8 @@ impl<H: Handler> Half<'_, H> {
         let open = Open::new(session, agreed, wanted.state, self.core.tick);
         connection.stage = Stage::Open(open);
         connection.heard = self.core.tick;
+        let watch = self.core.profiles.get(connection.profile);
+        connection.pinged = watch.ping_number(self.core.tick, connection.generation);
         self.core.keep_watch(slot);
         self.core.counted.opens += 1;
         self.core.counted.sessions += 1;
