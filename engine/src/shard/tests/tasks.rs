@@ -284,6 +284,8 @@ fn a_task_publishes_to_every_shard_and_sends_and_closes_on_its_own() {
         .filter(|p| p.heard.contains(&b"to you".to_vec()))
         .collect();
     assert_eq!(sent.len(), 1);
+    let words: [&[u8]; 3] = [b"to you", b"one", b"two"];
+    assert_eq!(sent[0].heard, words, "what is sent goes first");
     let closed: Vec<_> = peers
         .iter()
         .filter(|p| p.close_code == Some(Some(CloseCode::GOING_AWAY)))

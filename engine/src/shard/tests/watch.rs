@@ -115,6 +115,30 @@ fn whatever_comes_is_a_sign_of_life_but_no_pong() {
     assert!(peers[0].pings > 15 && peers[1].pings > 15);
 }
 
+/// A ring answers that a batch is under way, and soon after that it has gone.
+#[test]
+fn who_is_sent_to_all_the_time_is_pinged_as_often_as_others() {
+    let faults = Faults {
+        late_send: 1.0,
+        ..Faults::none()
+    };
+    let limits = Limits {
+        profile: pinging(),
+        ..Limits::default()
+    };
+    let mut stand = Stand::new(9, faults, 1, &limits);
+    let mut peers = stand.connect_open(5, "/room");
+    for _ in 0..200 {
+        peers[0].say(Message::Text("news"));
+        pass(&mut stand, &mut peers, Duration::from_millis(100));
+    }
+    assert_eq!(stand.connections(), 5);
+    for peer in &peers {
+        assert!((20..=23).contains(&peer.pings), "{} pings", peer.pings);
+        assert!(peer.heard.len() > 190, "{} heard", peer.heard.len());
+    }
+}
+
 #[test]
 fn an_endpoint_has_a_profile_of_its_own() {
     let mut stand = stand_with(Profile::quiet());
