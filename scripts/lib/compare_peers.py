@@ -246,7 +246,7 @@ def nchan(_, address):
 
 PEERS = [
     Peer("tidegate", "tidegate", EVERYTHING, get_tidegate, tidegate()),
-    Peer("tidegate-uring", "tidegate, io_uring", EVERYTHING, get_tidegate, tidegate("uring"), asked_for=True),
+    Peer("tidegate-epoll", "tidegate, epoll", EVERYTHING, get_tidegate, tidegate("epoll"), asked_for=True),
     Peer(
         "bare", "bare epoll loop, no server", {"echo"}, get_bare,
         lambda *_: [f"{measure.RELEASE}/bare-echo", "--listen", "127.0.0.1:0"],

@@ -180,7 +180,7 @@ def watches(_rounds):
     """A server whose user may have 9,000 epoll watches, and 9,100 clients; then 100 after they have left."""
     as_nobody = ["setpriv", "--reuid", "65534", "--clear-groups", "--inh-caps=-all"]
     row("max_user_watches", "9,100 clients", "alive", "100 clients")
-    with serve("--shards", "2", prefix=as_nobody) as server:
+    with serve("--shards", "2", "--io", "epoll", prefix=as_nobody) as server:
         with host_knob("fs.epoll.max_user_watches", 9_000):
             clients = [upgraded(address(server), "/echo") for _ in range(9_100)]
             found = answers(clients)
