@@ -87,7 +87,7 @@ fn who_is_timed_out_is_missed_by_all_who_stay() {
     for shard_count in [1, 2] {
         let mut house = House::new(shard_count);
         let mut peers = house.connect(6);
-        peers[5].ponging = super::peer::Ponging::Never;
+        peers[5].ponging = peer::Ponging::Never;
         peers[5].polite = false;
         house.pass(&mut peers, Duration::from_secs(20));
         assert_eq!(house.connections(), 5);
@@ -104,7 +104,7 @@ fn the_last_one_may_leave_a_word() {
     for _ in 0..3 {
         let mut peers = house.connect(2);
         for peer in &mut peers {
-            peer.ponging = super::peer::Ponging::Never;
+            peer.ponging = peer::Ponging::Never;
             peer.polite = false;
         }
         house.pass(&mut peers, Duration::from_secs(20));
