@@ -22,6 +22,9 @@ const REPLACED_MAX: u8 = 16;
 /// So much goes to the driver at once, a larger frame alone: what it holds cannot be dropped.
 const BATCH_SIZE: usize = 16 * 1024;
 
+/// Gaps are closed when there are more of them than this, and more than frames.
+const GAP_COUNT_MIN: usize = 32;
+
 /// The frames, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
@@ -32,7 +35,7 @@ pub(crate) struct Frames {
     droppable_from: u64,
     /// The number of the last one of each key, as long as it may be replaced.
     places: HashMap<u64, u64, FixedState>,
-    /// How many in the queue are gaps.
+    /// How many in the queue are gaps, which cost nothing: never many more than there are frames.
     gap_count: usize,
     /// Invariant: the bytes of all, and what keeping them costs.
     cost: usize,
@@ -105,9 +108,6 @@ impl Frames {
             return None;
         }
         self.take_out(index);
-        if self.gap_count > 32 && self.gap_count > self.queue.len() / 2 {
-            self.close_gaps();
-        }
         Some(replaced)
     }
 
@@ -129,7 +129,8 @@ impl Frames {
         true
     }
 
-    /// Leaves a gap.
+    /// Leaves a gap, or closes them all when there are more gaps than frames; whoever holds an
+    /// index holds it no longer.
     fn take_out(&mut self, index: usize) {
         let Some(frame) = self.queue[index].take() else {
             return;
@@ -138,6 +139,9 @@ impl Frames {
         self.gap_count += 1;
         self.forget(frame.key, self.first + index as u64);
         self.skip_gaps();
+        if self.gap_count > GAP_COUNT_MIN && self.gap_count > self.queue.len() / 2 {
+            self.close_gaps();
+        }
     }
 
     /// The frame of this number is no longer the last one of its key.
@@ -277,6 +281,23 @@ mod tests {
         let numbers: Vec<u32> = all[1..].iter().map(|text| text.parse().unwrap()).collect();
         assert!(numbers.is_sorted(), "{numbers:?}");
         assert_eq!(numbers.last(), Some(&9_999));
+    }
+
+    #[test]
+    fn gaps_behind_a_reply_do_not_pile_up() {
+        let mut frames = Frames::default();
+        frames.push(parcel("reply"));
+        for number in 0..10_000_u32 {
+            frames.push_publication(parcel(&number.to_string()), 0, 0);
+            if number >= 10 {
+                assert!(frames.drop_oldest());
+            }
+            let (length, gaps) = (frames.queue.len(), frames.gap_count);
+            assert!(gaps <= 33 || gaps <= length / 2, "{gaps} of {length}");
+        }
+        let all = rest(&mut frames);
+        assert_eq!(all[..2], ["reply", "9990"]);
+        assert_eq!((all.len(), all[10].as_str()), (11, "9999"));
     }
 
     #[test]
