@@ -148,7 +148,8 @@ pub struct Limits {
     /// dropped ([`crate::SlowPolicy`]), where the batch that has been handed over already, of one
     /// turn at most, counts apart. The kernel's own buffer comes before this one.
     pub outbox_bytes_max: usize,
-    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB.
+    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB. Where
+    /// publications may be dropped, only replies behind the batch under way count.
     pub outbox_pause_size: usize,
     /// From the connect to the end of the request head: 10 s.
     pub handshake_timeout: Duration,
