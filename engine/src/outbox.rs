@@ -1,4 +1,18 @@
 //! What waits for one peer that does not read as fast as it is sent to.
+//!
+//! ```text
+//!                          the driver's   the outbox
+//!  nothing may be missed:  [ under way ]  [ pong ][ queue ][ tail ]
+//!                          └───────── outbox_bytes_max ───────────┘
+//!  some may be dropped:    [ under way ]  [ pong ][ frames ]
+//!                                         └ outbox_bytes_max
+//! ```
+//!
+//! Where some may be dropped, what is under way counts apart: else a turn larger than the limit
+//! would keep the newest out until it has been read. Under way is then what one turn had for the
+//! peer when it fell behind: of publications 128 KiB and one run more (256 KiB, or one largest
+//! message), of replies what one read brought forth; and from then on 16 KiB, or one larger
+//! frame. Under each policy one reply may go over the limit.
 
 use std::collections::VecDeque;
 
@@ -73,6 +87,15 @@ impl Outbox {
         policy: SlowPolicy,
         bytes_max: usize,
     ) -> u32 {
+        let size = parcel.len() + PARCEL_COST;
+        let remaining = match policy {
+            SlowPolicy::DropNewest => self.bytes_limited(),
+            _ => self.bytes_kept(),
+        };
+        // It would not fit if all went that may: then nothing goes for its sake.
+        if remaining + size > bytes_max {
+            return 1;
+        }
         let mut dropped = 0;
         let mut replaced = 0;
         if let Some(frames) = self
@@ -83,29 +106,27 @@ impl Outbox {
         {
             (dropped, replaced) = (1, before + 1);
         }
-        let size = parcel.len() + PARCEL_COST;
-        if policy != SlowPolicy::DropNewest {
-            dropped += self.make_room(size, bytes_max);
+        dropped += self.make_room(size, policy, bytes_max);
+        debug_assert!(self.has_room(size, bytes_max), "it fits without the others");
+        if let Some(frames) = &mut self.frames {
+            frames.push_publication(parcel.clone(), key, replaced);
         }
-        if !self.has_room(size, bytes_max) {
-            return dropped + 1;
-        }
-        let Some(frames) = &mut self.frames else {
-            return dropped;
-        };
-        frames.push_publication(parcel.clone(), key, replaced);
         dropped
     }
 
-    /// Drops the oldest publications until so many bytes fit, or none are left. Returns how many.
-    pub(crate) fn make_room(&mut self, size: usize, bytes_max: usize) -> u32 {
+    /// Drops publications, the oldest or the newest first, until so many bytes fit, or none are
+    /// left. Returns how many.
+    pub(crate) fn make_room(&mut self, size: usize, policy: SlowPolicy, bytes_max: usize) -> u32 {
         let mut dropped = 0;
         while !self.has_room(size, bytes_max) {
-            if !self
-                .frames
-                .as_mut()
-                .is_some_and(|frames| frames.drop_oldest())
-            {
+            let Some(frames) = &mut self.frames else {
+                break;
+            };
+            let any = match policy {
+                SlowPolicy::DropNewest => frames.drop_newest(),
+                _ => frames.drop_oldest(),
+            };
+            if !any {
                 break;
             }
             dropped += 1;
@@ -115,15 +136,32 @@ impl Outbox {
 
     /// The memory that waits, in bytes: what is under way, and what keeping the rest costs.
     pub(crate) fn bytes_used(&self) -> usize {
-        let pong = self
-            .pong
-            .as_ref()
-            .map_or(0, |pong| pong.len() + PARCEL_COST);
         let frames = self.frames.as_ref().map_or(0, |frames| frames.cost());
-        self.bytes_under_way + self.queue_cost + self.tail.capacity() + pong + frames
+        self.bytes_under_way + self.queue_cost + self.tail.capacity() + self.pong_cost() + frames
     }
 
-    /// The same without what is under way, which was not limited when it was handed over.
+    /// What the limit is for: all, or, where some may be dropped, what is not under way.
+    pub(crate) fn bytes_limited(&self) -> usize {
+        match &self.frames {
+            Some(frames) => frames.cost() + self.pong_cost(),
+            None => self.bytes_used(),
+        }
+    }
+
+    /// What the limit is for and cannot be dropped.
+    pub(crate) fn bytes_kept(&self) -> usize {
+        match &self.frames {
+            Some(frames) => frames.kept_cost() + self.pong_cost(),
+            None => self.bytes_used(),
+        }
+    }
+
+    fn pong_cost(&self) -> usize {
+        let pong = self.pong.as_ref();
+        pong.map_or(0, |pong| pong.len() + PARCEL_COST)
+    }
+
+    /// All without what is under way, which was not limited when it was handed over.
     #[cfg(test)]
     pub(crate) fn bytes_waiting(&self) -> usize {
         self.bytes_used() - self.bytes_under_way
@@ -146,7 +184,7 @@ impl Outbox {
 
     /// May so many bytes more wait, when at most `bytes_max` may?
     pub(crate) fn has_room(&self, size: usize, bytes_max: usize) -> bool {
-        self.bytes_used() + size <= bytes_max
+        self.bytes_limited() + size <= bytes_max
     }
 
     /// Queues a parcel.
@@ -276,6 +314,32 @@ mod tests {
             let mut outbox = Outbox::behind(0, policy);
             assert_eq!(outbox.offer(&parcel(100), 0, policy, 120), 1);
             assert!(outbox.next_batch().is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_takes_no_room_from_what_may_be_dropped() {
+        for policy in SlowPolicy::ALL.into_iter().filter(|policy| policy.drops()) {
+            let mut outbox = Outbox::behind(1_000_000, policy);
+            assert_eq!(outbox.offer(&parcel(10), 1, policy, 200), 0, "{policy:?}");
+            assert_eq!(outbox.bytes_used(), 1_000_000 + 10 + PARCEL_COST);
+        }
+    }
+
+    #[test]
+    fn what_cannot_fit_is_dropped_alone() {
+        for policy in SlowPolicy::ALL.into_iter().filter(|policy| policy.drops()) {
+            let mut outbox = Outbox::behind(0, policy);
+            let max = 4 * (10 + PARCEL_COST);
+            outbox.push(parcel(10));
+            outbox.set_pong(parcel(10));
+            assert_eq!(outbox.offer(&parcel(10), 1, policy, max), 0);
+            assert_eq!(outbox.offer(&parcel(10), 2, policy, max), 0);
+            // Two could be dropped, and it would not fit into their place.
+            let large = parcel(3 * (10 + PARCEL_COST));
+            assert_eq!(outbox.offer(&large, 1, policy, max), 1, "{policy:?}");
+            let batch = outbox.next_batch().expect("something waits");
+            assert_eq!(batch.publication_count, 2, "{policy:?}");
         }
     }
 }

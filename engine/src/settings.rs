@@ -144,10 +144,12 @@ pub struct Limits {
     /// The largest message in bytes, whole or in fragments: 64 KiB. Beyond: 1009.
     pub message_size_max: usize,
     /// How much memory may wait for a peer that does not read: 192 KiB, three times the
-    /// largest message. Beyond: the connection is closed as a slow consumer. The kernel's own
-    /// buffer comes before this one.
+    /// largest message. Beyond: the connection is closed as a slow consumer, or something is
+    /// dropped ([`crate::SlowPolicy`]), where the batch that has been handed over already, of one
+    /// turn at most, counts apart. The kernel's own buffer comes before this one.
     pub outbox_bytes_max: usize,
-    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB.
+    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB. Where
+    /// publications may be dropped, only replies behind the batch under way count.
     pub outbox_pause_size: usize,
     /// From the connect to the end of the request head: 10 s.
     pub handshake_timeout: Duration,

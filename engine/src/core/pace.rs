@@ -17,7 +17,9 @@ impl<H: Handler> Core<H> {
         self.turn.wire.len() + self.bytes_queued > QUEUED_SIZE_MAX
     }
 
-    /// Does more wait for this peer than it may while it is received from?
+    /// Does more wait for this peer than it may while it is received from? What may be dropped
+    /// does not count, nor what is under way before it: of both there is always some for a peer
+    /// that is told more than it reads, which would not be received from again.
     #[inline]
     pub(crate) fn is_behind(&self, slot: u32) -> bool {
         let connection = &self.connections[slot as usize];
@@ -25,12 +27,12 @@ impl<H: Handler> Core<H> {
     }
 
     fn may_not_wait(&self, outbox: u32, profile: u8) -> bool {
-        let used = self.outboxes[outbox as usize].bytes_used();
-        used > self.pause_size(profile)
+        let kept = self.outboxes[outbox as usize].bytes_kept();
+        kept > self.pause_size(profile)
     }
 
     /// With more bytes than this waiting for it, a peer is not received from.
-    pub(crate) fn pause_size(&self, profile: u8) -> usize {
+    fn pause_size(&self, profile: u8) -> usize {
         match self.profiles.get(profile).slow {
             SlowPolicy::Pause => 0,
             SlowPolicy::Disconnect

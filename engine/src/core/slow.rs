@@ -15,14 +15,15 @@ impl<H: Handler> Core<H> {
         let policy = self.profiles.get(connection.profile).slow;
         let outbox = &mut self.outboxes[connection.outbox as usize];
         let bytes_max = self.limits.outbox_bytes_max;
-        if outbox.bytes_used() < bytes_max {
+        if outbox.bytes_limited() < bytes_max {
             return true;
         }
-        if policy == SlowPolicy::DropNewest || !policy.drops() {
+        if outbox.bytes_kept() >= bytes_max {
             return false;
         }
-        let dropped = outbox.make_room(size.min(bytes_max / 2), bytes_max);
-        let has_room = outbox.bytes_used() < bytes_max;
+        let wanted = size.min(bytes_max / 2).max(1);
+        let dropped = outbox.make_room(wanted, policy, bytes_max);
+        let has_room = outbox.bytes_limited() < bytes_max;
         self.count_dropped(slot, policy, dropped);
         has_room
     }

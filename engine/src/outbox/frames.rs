@@ -22,6 +22,9 @@ const REPLACED_MAX: u8 = 16;
 /// So much goes to the driver at once, a larger frame alone: what it holds cannot be dropped.
 const BATCH_SIZE: usize = 16 * 1024;
 
+/// Gaps are closed when there are more of them than this, and more than frames.
+const GAP_COUNT_MIN: usize = 32;
+
 /// The frames, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
@@ -30,12 +33,16 @@ pub(crate) struct Frames {
     first: u64,
     /// Nothing before this number may be dropped.
     droppable_from: u64,
+    /// Nothing from this number on may be dropped.
+    droppable_to: u64,
     /// The number of the last one of each key, as long as it may be replaced.
     places: HashMap<u64, u64, FixedState>,
-    /// How many in the queue are gaps.
+    /// How many in the queue are gaps, which cost nothing: never many more than there are frames.
     gap_count: usize,
     /// Invariant: the bytes of all, and what keeping them costs.
     cost: usize,
+    /// Invariant: the same of those that may not be dropped.
+    kept_cost: usize,
 }
 
 #[derive(Debug)]
@@ -61,6 +68,11 @@ impl Frames {
         self.cost
     }
 
+    /// What would be left if all were dropped that may be.
+    pub(crate) fn kept_cost(&self) -> usize {
+        self.kept_cost
+    }
+
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.len() == self.gap_count
@@ -68,6 +80,7 @@ impl Frames {
 
     /// Queues what must not be dropped.
     pub(crate) fn push(&mut self, parcel: Parcel) {
+        self.kept_cost += cost_of(&parcel);
         self.push_frame(Frame {
             parcel,
             key: 0,
@@ -78,10 +91,11 @@ impl Frames {
 
     /// Queues a publication, which has replaced so many.
     pub(crate) fn push_publication(&mut self, parcel: Parcel, key: u64, replaced: u8) {
+        let number = self.first + self.queue.len() as u64;
         if key != 0 {
-            let number = self.first + self.queue.len() as u64;
             self.places.insert(key, number);
         }
+        self.droppable_to = number + 1;
         self.push_frame(Frame {
             parcel,
             key,
@@ -91,7 +105,7 @@ impl Frames {
     }
 
     fn push_frame(&mut self, frame: Frame) {
-        self.cost += frame.parcel.len() + PARCEL_COST;
+        self.cost += cost_of(&frame.parcel);
         self.queue.push_back(Some(frame));
     }
 
@@ -105,9 +119,6 @@ impl Frames {
             return None;
         }
         self.take_out(index);
-        if self.gap_count > 32 && self.gap_count > self.queue.len() / 2 {
-            self.close_gaps();
-        }
         Some(replaced)
     }
 
@@ -115,10 +126,7 @@ impl Frames {
     pub(crate) fn drop_oldest(&mut self) -> bool {
         let from = self.droppable_from.saturating_sub(self.first);
         let mut index = usize::try_from(from).unwrap_or(usize::MAX);
-        while let Some(place) = self.queue.get(index) {
-            if place.as_ref().is_some_and(|frame| frame.is_droppable) {
-                break;
-            }
+        while index < self.queue.len() && !self.is_droppable(index) {
             index += 1;
         }
         self.droppable_from = self.first + index.min(self.queue.len()) as u64;
@@ -129,15 +137,40 @@ impl Frames {
         true
     }
 
-    /// Leaves a gap.
+    /// Drops the newest one that may be. `false`: there is none.
+    pub(crate) fn drop_newest(&mut self) -> bool {
+        let to = self.droppable_to.saturating_sub(self.first);
+        let mut count = usize::try_from(to).unwrap_or(usize::MAX);
+        count = count.min(self.queue.len());
+        while count > 0 && !self.is_droppable(count - 1) {
+            count -= 1;
+        }
+        self.droppable_to = self.first + count as u64;
+        if count == 0 {
+            return false;
+        }
+        self.take_out(count - 1);
+        true
+    }
+
+    fn is_droppable(&self, index: usize) -> bool {
+        let frame = self.queue.get(index).and_then(Option::as_ref);
+        frame.is_some_and(|frame| frame.is_droppable)
+    }
+
+    /// Leaves a gap, or closes them all when there are more gaps than frames; whoever holds an
+    /// index holds it no longer.
     fn take_out(&mut self, index: usize) {
         let Some(frame) = self.queue[index].take() else {
             return;
         };
-        self.cost -= frame.parcel.len() + PARCEL_COST;
+        self.cost -= cost_of(&frame.parcel);
         self.gap_count += 1;
         self.forget(frame.key, self.first + index as u64);
         self.skip_gaps();
+        if self.gap_count > GAP_COUNT_MIN && self.gap_count > self.queue.len() / 2 {
+            self.close_gaps();
+        }
     }
 
     /// The frame of this number is no longer the last one of its key.
@@ -159,6 +192,7 @@ impl Frames {
         self.queue.retain(Option::is_some);
         self.gap_count = 0;
         self.droppable_from = self.first;
+        self.droppable_to = self.first + self.queue.len() as u64;
         self.places.clear();
         for (number, frame) in (self.first..).zip(&self.queue) {
             let frame = frame.as_ref().filter(|frame| frame.key != 0);
@@ -184,7 +218,10 @@ impl Frames {
             }
             batch.size = size;
             if let Some(Some(frame)) = self.queue.pop_front() {
-                self.cost -= frame.parcel.len() + PARCEL_COST;
+                self.cost -= cost_of(&frame.parcel);
+                if !frame.is_droppable {
+                    self.kept_cost -= cost_of(&frame.parcel);
+                }
                 self.forget(frame.key, self.first);
                 batch.publication_count += u32::from(frame.is_droppable);
                 batch.parcels.push(frame.parcel);
@@ -194,6 +231,10 @@ impl Frames {
         }
         batch
     }
+}
+
+fn cost_of(parcel: &Parcel) -> usize {
+    parcel.len() + PARCEL_COST
 }
 
 #[cfg(test)]
@@ -209,7 +250,7 @@ mod tests {
         loop {
             let batch = frames.take_batch();
             if batch.parcels.is_empty() {
-                assert_eq!(frames.cost(), 0);
+                assert_eq!((frames.cost(), frames.kept_cost()), (0, 0));
                 assert!(frames.is_empty() && frames.places.is_empty());
                 return all;
             }
@@ -230,6 +271,25 @@ mod tests {
         assert_eq!(rest(&mut frames), ["reply", "three", "close"]);
         frames.push(parcel("reply"));
         assert!(!frames.drop_oldest(), "a reply stays");
+    }
+
+    #[test]
+    fn the_newest_that_may_be_dropped_is_dropped_first() {
+        let mut frames = Frames::default();
+        frames.push(parcel("reply"));
+        for number in 0..200_u32 {
+            frames.push_publication(parcel(&number.to_string()), 0, 0);
+        }
+        frames.push(parcel("another"));
+        for _ in 0..197 {
+            assert!(frames.drop_newest());
+        }
+        frames.push_publication(parcel("late"), 0, 0);
+        assert!(frames.drop_newest(), "the late one");
+        assert_eq!(frames.kept_cost(), 5 + 7 + 2 * PARCEL_COST);
+        assert_eq!(rest(&mut frames), ["reply", "0", "1", "2", "another"]);
+        frames.push(parcel("reply"));
+        assert!(!frames.drop_newest(), "a reply stays");
     }
 
     #[test]
@@ -277,6 +337,23 @@ mod tests {
         let numbers: Vec<u32> = all[1..].iter().map(|text| text.parse().unwrap()).collect();
         assert!(numbers.is_sorted(), "{numbers:?}");
         assert_eq!(numbers.last(), Some(&9_999));
+    }
+
+    #[test]
+    fn gaps_behind_a_reply_do_not_pile_up() {
+        let mut frames = Frames::default();
+        frames.push(parcel("reply"));
+        for number in 0..10_000_u32 {
+            frames.push_publication(parcel(&number.to_string()), 0, 0);
+            if number >= 10 {
+                assert!(frames.drop_oldest());
+            }
+            let (length, gaps) = (frames.queue.len(), frames.gap_count);
+            assert!(gaps <= 33 || gaps <= length / 2, "{gaps} of {length}");
+        }
+        let all = rest(&mut frames);
+        assert_eq!(all[..2], ["reply", "9990"]);
+        assert_eq!((all.len(), all[10].as_str()), (11, "9999"));
     }
 
     #[test]

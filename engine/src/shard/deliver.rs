@@ -30,6 +30,10 @@ const EARLY_SIZE_MIN: u32 = 128 * 1024;
 /// will be published to them in this turn, and the lists need not grow with the crowd.
 const CROWD: usize = 1024;
 
+/// As soon as so many are found with a batch under way, the run is put into their outboxes: the
+/// list of them stays at 8 KiB, however large the crowd.
+const BEHIND_MAX: usize = 1024;
+
 impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn deliver(&mut self) {
         if self.has_mail {
@@ -170,6 +174,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 };
                 if connection.flags.has(Flags::SENDING) {
                     behind.push((slot, run));
+                    if behind.len() >= BEHIND_MAX {
+                        break;
+                    }
                     continue;
                 }
                 core.counted.messages_out += u64::from(core.turn.run(run).message_count);
@@ -191,7 +198,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 self.send_pending(early as usize);
             } else if self.core.turn.pending_count() >= crowd {
                 self.send_crowd();
-            } else {
+            } else if index >= listening {
                 return;
             }
         }

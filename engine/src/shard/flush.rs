@@ -117,7 +117,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     #[inline(never)]
     fn keep_pace(&mut self, slot: u32, size: usize, submitted: Submitted) {
         let profile = self.core.connections[slot as usize].profile;
-        let pause_size = self.core.pause_size(profile);
         let policy = self.core.profiles.get(profile).slow;
         let connection = &mut self.core.connections[slot as usize];
         match submitted {
@@ -131,13 +130,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 connection.flags.set(Flags::SENDING);
                 let outbox = self.core.outboxes.insert(Outbox::behind(size, policy));
                 connection.outbox = u32::try_from(outbox).expect("no more than connections");
-                let full = size > pause_size;
-                if full && !connection.flags.has(Flags::PAUSED) {
-                    connection.flags.set(Flags::PAUSED);
-                    self.core.operations.push(Operation::Pause { slot });
-                }
+                self.core.pause_if_full(slot);
                 // In a close handshake, its own deadline stays.
-                if connection.talking().is_some() {
+                if self.core.connection(slot).talking().is_some() {
                     self.core.watch_send(slot);
                 }
             }
@@ -179,7 +174,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// A batch has gone to its last byte: what waited behind it is the next one.
     pub(super) fn on_sent(&mut self, slot: u32) {
         if self.send_frames(slot) {
-            return;
+            return self.resume(slot);
         }
         let core = &mut self.core;
         let connection = &mut core.connections[slot as usize];
@@ -210,6 +205,21 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             core.operations.push(Operation::Resume { slot });
         }
         if let Some(unread) = unread {
+            self.read_on(slot, unread);
+        }
+    }
+
+    /// More is under way, but no more replies wait than may: the peer is received from again.
+    fn resume(&mut self, slot: u32) {
+        let core = &mut self.core;
+        let is_paused = core.connections[slot as usize].flags.has(Flags::PAUSED);
+        if !is_paused || core.is_behind(slot) {
+            return;
+        }
+        core.connections[slot as usize].flags.clear(Flags::PAUSED);
+        core.operations.push(Operation::Resume { slot });
+        let outbox = core.connections[slot as usize].outbox;
+        if let Some(unread) = core.outboxes[outbox as usize].take_unread() {
             self.read_on(slot, unread);
         }
     }

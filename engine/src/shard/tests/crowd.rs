@@ -30,6 +30,42 @@ fn a_crowd_hears_everything_once_and_leaves_small_lists() {
     assert!(memory < 32 * 1024, "{memory}");
 }
 
+#[test]
+fn a_crowd_that_does_not_read_leaves_a_small_list() {
+    let narrow = Faults {
+        capacity_min: 2_000,
+        capacity_max: 2_000,
+        ..Faults::none()
+    };
+    let mut stand = Stand::new(1, narrow, 1, &patient());
+    let mut peers = stand.connect_open(LISTENERS, "/feed");
+    for peer in &peers {
+        peer.client.stop_reading();
+    }
+    let text = "x".repeat(5_000);
+    for round in 0..2 {
+        let core = &mut stand.shards[0].core;
+        let said = core.publish("room", 0, Message::Text(&text));
+        said.expect("there is no other shard");
+        stand.until(&mut peers, "all are behind", |stand, _| {
+            stand.shards[0].core.outboxes.len() == LISTENERS
+        });
+        stand.turn(&mut peers);
+        let outboxes = stand.shards[0].core.outboxes.iter();
+        let behind = outboxes.filter(|(_, outbox)| outbox.bytes_waiting() > 0);
+        assert_eq!(behind.count(), LISTENERS * round);
+    }
+    // A list of 2,500 would be 20,000 bytes.
+    let count = stand.shards[0].behind.capacity();
+    assert!(count <= 1_024, "room for {count}");
+    for peer in &peers {
+        peer.client.start_reading();
+    }
+    stand.until(&mut peers, "all hear both", |_, peers| {
+        peers.iter().all(|peer| peer.heard.len() == 2)
+    });
+}
+
 fn queue(turn: &mut Turn, count: u32) {
     let run = turn.add_run(Bytes::Post(0, 0), 1);
     turn.reserve(count as usize);
