@@ -20,7 +20,7 @@ use serde::Serialize;
 use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo, Snapshot};
 
 use crate::config::listing::Listing;
-use crate::connections;
+use crate::connections::{self, NoAnswer};
 use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
@@ -33,6 +33,9 @@ const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After so many seconds a publication that found the server busy may be tried again.
 const BUSY_RETRY: HeaderValue = HeaderValue::from_static("1");
+
+/// Whether all shards have answered, where the body is a list and has no room for it.
+const COMPLETE: HeaderName = HeaderName::from_static("tidegate-complete");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -286,11 +289,12 @@ async fn show_connection(State(service): State<Arc<Service>>, Path(id): Path<Str
     };
     let handle = service.admin.handle.clone();
     ask(move || match connections::find(&handle, id) {
-        Some(connection) => json(&connection),
-        None => text(
+        Ok(Some(connection)) => json(&connection),
+        Ok(None) => text(
             StatusCode::NOT_FOUND,
             "There is no such connection (any more).",
         ),
+        Err(NoAnswer) => no_answer("Its shard has not answered in time."),
     })
     .await
 }
@@ -301,7 +305,12 @@ async fn show_closed(State(service): State<Arc<Service>>, uri: Uri) -> Response 
         Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
     };
     let handle = service.admin.handle.clone();
-    ask(move || json(&connections::closed(&handle, count_max))).await
+    ask(move || {
+        let (ends, complete) = connections::closed(&handle, count_max);
+        let complete = HeaderValue::from_static(if complete { "true" } else { "false" });
+        ([(COMPLETE, complete)], json(&ends)).into_response()
+    })
+    .await
 }
 
 async fn disconnect(State(service): State<Arc<Service>>, uri: Uri, headers: HeaderMap) -> Response {
@@ -316,7 +325,17 @@ async fn disconnect(State(service): State<Arc<Service>>, uri: Uri, headers: Head
         Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
     };
     let handle = service.admin.handle.clone();
-    ask(move || json(&connections::disconnect(&handle, &wanted))).await
+    ask(move || match connections::disconnect(&handle, &wanted) {
+        Ok(disconnected) => json(&disconnected),
+        Err(NoAnswer) => {
+            no_answer("Its shard has not answered in time: it may be disconnected later.")
+        }
+    })
+    .await
+}
+
+fn no_answer(line: &str) -> Response {
+    text(StatusCode::SERVICE_UNAVAILABLE, line)
 }
 
 /// Waits for the shards, which must not be on the only thread.

@@ -33,6 +33,7 @@ fn connections_are_listed_by_page_and_by_what_they_are() {
         let page = server.look_json(&format!("/connections?count=3{after}"));
         let part = page["connections"].as_array().expect("a list");
         assert!(part.len() <= 3);
+        assert_eq!(page["complete"], true);
         seen.extend(part.iter().map(|one| one["id"].to_string()));
         let Some(next) = page["next"].as_str() else {
             break;
@@ -78,7 +79,10 @@ fn one_or_all_of_a_topic_are_disconnected_with_a_code_and_a_reason() {
     let path = format!("/disconnect?id={id}&code=4001&reason=token+revoked");
     assert_eq!(
         post(&server, &path),
-        (200, serde_json::json!({"disconnected": 1}))
+        (
+            200,
+            serde_json::json!({"disconnected": 1, "complete": true})
+        )
     );
     let frame = echo.frame();
     assert_eq!(frame.close_code(), Some(4001));
@@ -86,7 +90,13 @@ fn one_or_all_of_a_topic_are_disconnected_with_a_code_and_a_reason() {
     echo.send(&support::wire::frame(support::wire::CLOSE, &frame.payload));
     echo.is_ended();
     let all = post(&server, "/disconnect?topic=lobby");
-    assert_eq!(all, (200, serde_json::json!({"disconnected": 9})));
+    assert_eq!(
+        all,
+        (
+            200,
+            serde_json::json!({"disconnected": 9, "complete": true})
+        )
+    );
     for client in &mut rooms {
         client.expects_close(1001);
     }
