@@ -31,6 +31,9 @@ use crate::units::show_size;
 /// A shard that has not said within this which topics it has is left out.
 const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A reload that has not ended within this is no longer waited for.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// After so many seconds a publication that found the server busy may be tried again.
 const BUSY_RETRY: HeaderValue = HeaderValue::from_static("1");
 
@@ -250,20 +253,29 @@ async fn reload(State(service): State<Arc<Service>>, headers: HeaderMap) -> Resp
     if is_of_a_page(&headers) {
         return text(StatusCode::FORBIDDEN, "Web pages may not reload here.");
     }
-    // Files are read, and that must not be on the only thread.
-    let reloader = Arc::clone(&service.admin.reloader);
-    match tokio::task::spawn_blocking(move || reloader.reload()).await {
-        Ok(Ok(reloaded)) if reloaded.lines().is_empty() => {
+    // Another thread reads the files, and may wait for them.
+    let Some(answered) = service.admin.reloader.ask() else {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too busy: so many reloads wait already.",
+        );
+    };
+    match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
+        Ok(Ok(Ok(reloaded))) if reloaded.lines().is_empty() => {
             text(StatusCode::OK, "nothing has changed")
         }
-        Ok(Ok(reloaded)) => text(StatusCode::OK, &reloaded.lines().join("\n")),
-        Ok(Err(faults)) => {
+        Ok(Ok(Ok(reloaded))) => text(StatusCode::OK, &reloaded.lines().join("\n")),
+        Ok(Ok(Err(faults))) => {
             let lines: Vec<String> = faults.all.iter().map(ToString::to_string).collect();
             text(StatusCode::UNPROCESSABLE_ENTITY, &lines.join("\n"))
         }
-        Err(_) => text(
+        Ok(Err(_)) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The configuration could not be reloaded.",
+        ),
+        Err(_) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The configuration cannot be read yet; the reload goes on.",
         ),
     }
 }

@@ -23,6 +23,7 @@ mod settings;
 mod signals;
 mod startup;
 mod units;
+mod voice;
 
 use std::io::Write;
 use std::process::ExitCode;
