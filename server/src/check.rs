@@ -13,6 +13,7 @@ use crate::config::schema::VARIABLE_PREFIX;
 use crate::config::source::Faults;
 use crate::config::{Configuration, Inputs, running};
 use crate::failure::Failure;
+use crate::startup::complain;
 
 /// What to look at, and what to say of it.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ pub(crate) fn check(settings: &CheckSettings) -> Result<String, Failure> {
     let (before, after) = match &settings.comparison {
         Comparison::None => {
             let configuration = load(&settings.inputs, json)?;
+            for warning in configuration.warnings() {
+                complain(&warning);
+            }
             return Ok(show(&configuration, settings.output));
         }
         Comparison::File(path) => {

@@ -57,6 +57,8 @@ pub(crate) struct Reloaded {
     pub(crate) taken: Vec<Change>,
     /// What takes a restart.
     pub(crate) kept: Vec<Change>,
+    /// What is allowed, and may not be meant.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Reloader {
@@ -132,8 +134,13 @@ impl Reloader {
         let after = inputs.load(before.file.as_deref())?;
         let changes = Listing::of(&before).changes_to(&Listing::of(&after));
         let (taken, kept) = changes.into_iter().partition(|change| change.reloads);
+        let warnings = after.warnings();
         self.live.replace(merged(&before, after));
-        Ok(Reloaded { taken, kept })
+        Ok(Reloaded {
+            taken,
+            kept,
+            warnings,
+        })
     }
 
     fn count(&self, succeeded: bool) {
@@ -204,6 +211,7 @@ fn announcement(reloaded: &Reloaded) -> Vec<Line> {
             "kept until a restart: {key}: {shown}"
         )));
     }
+    lines.extend(reloaded.warnings.iter().cloned().map(Line::Complained));
     lines
 }
 

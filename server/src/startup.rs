@@ -38,6 +38,9 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 /// A [`Failure`], at the start or later.
 pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
+    for warning in configuration.warnings() {
+        complain(&warning);
+    }
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
     let live = Arc::new(Live::new(configuration));
