@@ -14,6 +14,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -21,6 +22,7 @@ use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo, Snaps
 
 use crate::config::listing::Listing;
 use crate::connections::{self, NoAnswer};
+use crate::guard;
 use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
@@ -70,7 +72,14 @@ pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let router = router(admin);
+    let is_loopback = listener.local_addr()?.ip().is_loopback();
+    let guard = move |request: Request, next: Next| async move {
+        match guard::refusal(&request, is_loopback) {
+            None => next.run(request).await,
+            Some((status, line)) => text(status, line),
+        }
+    };
+    let router = router(admin).layer(middleware::from_fn(guard));
     let body = move || runtime.block_on(async { axum::serve(listener, router).await });
     Builder::new()
         .name("tidegate-admin".to_owned())

@@ -9,6 +9,7 @@ mod connections;
 mod doctor;
 mod endpoints;
 mod failure;
+mod guard;
 mod live;
 mod memory;
 mod metrics;

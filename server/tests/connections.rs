@@ -151,3 +151,29 @@ fn each_end_is_told_with_who_and_why() {
             .starts_with("127.0.0.1:")
     );
 }
+
+#[test]
+fn a_page_with_a_name_of_its_own_reads_nothing_here() {
+    let server = Server::start();
+    let ask = |host: &str| {
+        let mut page = Client::connect(server.admin);
+        let request = format!("GET /config HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        page.send(request.as_bytes());
+        page.head().status
+    };
+    let port = server.admin.port();
+    assert_eq!(ask(&format!("Host: rebound.example:{port}\r\n")), 421);
+    assert_eq!(ask(&format!("Host: localhost:{port}\r\n")), 200);
+    assert_eq!(ask(&format!("Host: 127.0.0.1:{port}\r\n")), 200);
+    assert_eq!(
+        ask("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n"),
+        403
+    );
+    let mut probe = Client::connect(server.admin);
+    probe.send(b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(probe.all().starts_with(b"HTTP/1.0 200"));
+    // Paths that are not there are no way around.
+    let mut page = Client::connect(server.admin);
+    page.send(b"GET /nowhere HTTP/1.1\r\nHost: rebound.example\r\n\r\n");
+    assert_eq!(page.head().status, 421);
+}
