@@ -255,7 +255,13 @@ async fn show_memory(State(service): State<Arc<Service>>) -> Response {
 
 async fn show_config(State(service): State<Arc<Service>>) -> Response {
     let configuration = service.admin.reloader.live().configuration();
-    json(&Listing::of(&configuration))
+    let mut listing = Listing::of(&configuration);
+    // Whoever asks may stand in another folder.
+    let path = listing.file.as_deref().map(std::path::absolute);
+    if let Some(Ok(path)) = path {
+        listing.file = Some(path.display().to_string());
+    }
+    json(&listing)
 }
 
 async fn reload(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
