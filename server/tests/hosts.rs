@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
-use std::process::{self, Command};
+use std::process;
 use std::{env, fs, thread};
 
 use rustix::io::Errno;
