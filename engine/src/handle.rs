@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{
+    Receiver, RecvTimeoutError, Sender, after, bounded, select_biased, unbounded,
+};
 use tidegate_proto::{CloseCode, Message};
 
 use crate::compression::Budget;
@@ -55,6 +57,34 @@ pub struct MemoryUse {
     pub count: usize,
     /// What they hold together, in bytes, as it was asked of the allocator.
     pub bytes: usize,
+}
+
+/// What the shards have answered to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered<T> {
+    /// What those have said that have answered in time.
+    pub value: T,
+    /// Whether all have that were asked. If not, the others may still do what they were told.
+    pub complete: bool,
+}
+
+impl<T> Answered<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Answered<U> {
+        Answered {
+            value: change(self.value),
+            complete: self.complete,
+        }
+    }
+}
+
+impl<T> Answered<Vec<T>> {
+    /// Of each shard that was asked, what it has answered.
+    fn of(parts: Vec<Option<T>>) -> Self {
+        Self {
+            complete: parts.iter().all(Option::is_some),
+            value: parts.into_iter().flatten().collect(),
+        }
+    }
 }
 
 /// How many hear a topic, over all shards.
@@ -159,45 +189,50 @@ impl Handle {
     #[must_use]
     pub fn memory(&self, timeout: Duration) -> Vec<Vec<MemoryUse>> {
         let task = |answer, _| Some(Task::Memory(Memory::new(answer)));
-        self.ask(timeout, task)
+        let parts = self.ask(timeout, task).into_iter();
+        parts.map(Option::unwrap_or_default).collect()
     }
 
     /// The first `count_max` connections that are meant, by id: for the next ones, ask with the id
-    /// of the last one as [`ConnectionFilter::after`]. A shard that does not answer within `timeout`
-    /// is left out.
+    /// of the last one as [`ConnectionFilter::after`]. All shards together have `timeout`.
     #[must_use]
     pub fn connections(
         &self,
         filter: &ConnectionFilter,
         count_max: usize,
         timeout: Duration,
-    ) -> Vec<ConnectionInfo> {
-        let found: Vec<Vec<ConnectionInfo>> = self.ask(timeout, |answer, shard| {
+    ) -> Answered<Vec<ConnectionInfo>> {
+        let parts: Vec<Option<Vec<ConnectionInfo>>> = self.ask(timeout, |answer, shard| {
             let here = filter.id.is_none_or(|id| id.shard() == shard)
                 && filter.after.is_none_or(|after| after.shard() <= shard);
             let listing = Listing::new(answer, filter.clone(), shard, count_max);
             here.then_some(Task::List(listing))
         });
-        let mut found: Vec<_> = found.into_iter().flatten().collect();
-        found.sort_by_key(|info| info.id);
-        found.truncate(count_max);
-        found
+        Answered::of(parts).map(|parts| {
+            let mut found: Vec<_> = parts.into_iter().flatten().collect();
+            found.sort_by_key(|info| info.id);
+            found.truncate(count_max);
+            found
+        })
     }
 
     /// How the last `count_max` connections ended, the newest first: at most 4,096 of each shard
-    /// are remembered. A shard that does not answer within `timeout` is left out.
+    /// are remembered. All shards together have `timeout`.
     #[must_use]
-    pub fn closed(&self, count_max: usize, timeout: Duration) -> Vec<Closed> {
+    pub fn closed(&self, count_max: usize, timeout: Duration) -> Answered<Vec<Closed>> {
         let task = |answer, _| Some(Task::Recall(Recalling::new(answer, count_max)));
-        let found: Vec<Vec<Closed>> = self.ask(timeout, task);
-        let mut found: Vec<_> = found.into_iter().flatten().collect();
-        found.sort_by_key(|closed| std::cmp::Reverse(closed.at));
-        found.truncate(count_max);
-        found
+        let parts: Vec<Option<Vec<Closed>>> = self.ask(timeout, task);
+        Answered::of(parts).map(|parts| {
+            let mut found: Vec<_> = parts.into_iter().flatten().collect();
+            found.sort_by_key(|closed| std::cmp::Reverse(closed.at));
+            found.truncate(count_max);
+            found
+        })
     }
 
     /// Closes one connection with this code and reason ([`crate::EndReason::Disconnected`]).
-    /// Returns whether it was open.
+    /// Returns whether it was open; if its shard has not answered within `timeout`, it may be
+    /// closed later.
     #[must_use]
     pub fn disconnect(
         &self,
@@ -205,13 +240,13 @@ impl Handle {
         code: CloseCode,
         reason: &str,
         timeout: Duration,
-    ) -> bool {
+    ) -> Answered<bool> {
         let counts = self.ask(timeout, |answer, shard| {
             let who = Who::One(id);
             let task = Disconnecting::new(answer, who, code, reason);
             (id.shard() == shard).then_some(Task::Disconnect(task))
         });
-        counts.into_iter().sum::<usize>() > 0
+        Answered::of(counts).map(|counts| counts.into_iter().sum::<usize>() > 0)
     }
 
     /// Closes all who hear the topic, some thousands in each turn of a shard. Returns how many,
@@ -223,31 +258,46 @@ impl Handle {
         code: CloseCode,
         reason: &str,
         timeout: Duration,
-    ) -> usize {
-        let counts: Vec<usize> = self.ask(timeout, |answer, _| {
+    ) -> Answered<usize> {
+        let counts = self.ask(timeout, |answer, _| {
             let who = Who::Topic(topic.into());
             let task = Disconnecting::new(answer, who, code, reason);
             Some(Task::Disconnect(task))
         });
-        counts.into_iter().sum()
+        Answered::of(counts).map(|counts| counts.into_iter().sum())
     }
 
-    /// Asks all shards for which there is a task, and waits for each of them.
-    fn ask<T: Default>(
+    /// Asks all shards for which there is a task, and waits for their answers until all have had
+    /// `timeout`: `None` for each that has not answered.
+    fn ask<T>(
         &self,
         timeout: Duration,
         task: impl Fn(Sender<T>, usize) -> Option<Task>,
-    ) -> Vec<T> {
+    ) -> Vec<Option<T>> {
+        let deadline = after(timeout);
         let asked: Vec<_> = (self.doors.iter().enumerate())
-            .map(|(shard, door)| {
+            .filter_map(|(shard, door)| {
                 let (answer, answers) = bounded(1);
                 let task = task(answer, shard)?;
-                door.survey(task).then_some(answers)
+                Some(door.survey(task).then_some(answers))
             })
             .collect();
+        // The deadline comes once; what has been answered by then still counts.
+        let mut is_over = false;
+        let mut wait = |answers: Receiver<T>| {
+            if is_over {
+                return answers.try_recv().ok();
+            }
+            select_biased! {
+                recv(answers) -> answer => answer.ok(),
+                recv(deadline) -> _ => {
+                    is_over = true;
+                    None
+                }
+            }
+        };
         (asked.into_iter())
-            .map(|answers| answers.and_then(|answers| answers.recv_timeout(timeout).ok()))
-            .map(Option::unwrap_or_default)
+            .map(|answers| answers.and_then(&mut wait))
             .collect()
     }
 
@@ -298,6 +348,78 @@ mod tests {
         drop(parts);
         let whole = all_parts(&listed, TIMEOUT).unwrap();
         assert_eq!(whole, BTreeMap::from([("a".into(), 3), ("b".into(), 2)]));
+    }
+
+    /// A shard that answers nothing: it has stopped, or keeps the question.
+    struct Silent {
+        kept: Option<Sender<Task>>,
+    }
+
+    impl Door for Silent {
+        fn publish(&self, _: &str, _: u64, _: Message<'_>) -> Result<(), Busy> {
+            Err(Busy)
+        }
+
+        fn ask_topics(&self, _: Sender<Part>) -> bool {
+            false
+        }
+
+        fn survey(&self, task: Task) -> bool {
+            self.kept
+                .as_ref()
+                .is_none_or(|kept| kept.send(task).is_ok())
+        }
+
+        fn drain(&self, _: Duration) {}
+
+        fn stop(&self) {}
+    }
+
+    fn handle(doors: Vec<Silent>) -> Handle {
+        Handle {
+            doors: doors.into_iter().map(|door| Box::new(door) as _).collect(),
+            counters: Arc::new([]),
+            budget: Arc::new(Budget::new(crate::Compression::Off)),
+        }
+    }
+
+    #[test]
+    fn a_shard_that_does_not_answer_is_told_from_one_without_anybody() {
+        let (kept, questions) = unbounded();
+        let silent = || Silent {
+            kept: Some(kept.clone()),
+        };
+        let all = handle(vec![silent(), silent(), Silent { kept: None }]);
+        let timeout = Duration::from_millis(50);
+        let id = ConnectionId::parse("0000000000000001").unwrap();
+        let gone = all.disconnect(id, CloseCode::GOING_AWAY, "", timeout);
+        assert_eq!((gone.value, gone.complete), (false, false));
+        assert_eq!(questions.len(), 1, "only its shard was asked");
+        let filter = ConnectionFilter::default();
+        assert!(!all.connections(&filter, 9, timeout).complete);
+        assert!(!all.closed(9, timeout).complete);
+        let counted = all.disconnect_topic("a", CloseCode::GOING_AWAY, "", timeout);
+        assert_eq!((counted.value, counted.complete), (0, false));
+        assert_eq!(all.memory(timeout).len(), 3, "one place for each");
+        // Nobody has to be asked: that is all there is.
+        assert!(handle(Vec::new()).connections(&filter, 9, timeout).complete);
+    }
+
+    #[test]
+    fn what_was_answered_counts_although_another_shard_was_late() {
+        let (kept, _questions) = unbounded();
+        let silent = || Silent {
+            kept: Some(kept.clone()),
+        };
+        let all = handle(vec![silent(), silent(), silent()]);
+        let parts = all.ask(Duration::from_millis(50), |answer: Sender<u8>, shard| {
+            if shard == 2 {
+                answer.send(7).unwrap();
+            }
+            let kept = Recalling::new(unbounded().0, 1);
+            (shard != 1).then_some(Task::Recall(kept))
+        });
+        assert_eq!(parts, [None, Some(7)]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub use context::{Busy, Context, SendError, ShardContext};
 pub use counters::Snapshot;
 pub use end::{End, EndReason};
 pub use engine::{DriverInfo, Engine, HostInfo, ShardFailure, ShardInfo, StartError};
-pub use handle::{Handle, MemoryUse, TopicCount};
+pub use handle::{Answered, Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
 pub use profile::{Key, Profile, SlowPolicy};

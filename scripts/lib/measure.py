@@ -32,6 +32,15 @@ def pinned(core, command):
     return command
 
 
+def environment():
+    """Ours, without the variables that configure Tidegate: what is measured is what the options say."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TIDEGATE__") and name != "TIDEGATE_CONFIG"
+    }
+
+
 class Server:
     """A server as a child process, from `with` to the end of the block.
 
@@ -50,7 +59,9 @@ class Server:
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             complaints = self.log and stack.enter_context(open(self.log, "ab"))
-            self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=complaints)
+            self.process = subprocess.Popen(
+                self.command, stdout=subprocess.PIPE, stderr=complaints, env=environment()
+            )
         try:
             ready = self.wait_until_open() if self.address else self.hear_address()
         except BaseException:
@@ -108,7 +119,9 @@ class Server:
 def tidegate_command(*options):
     command = [f"{RELEASE}/tidegate", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     shards = [] if "--shards" in options else ["--shards", "1"]
-    return command + shards + list(options)
+    # An empty file, or the server looks for one on this machine.
+    file = [] if "-c" in options else ["-c", "/dev/null"]
+    return command + file + shards + list(options)
 
 
 def tidegate(*options, core=0):

@@ -14,13 +14,15 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo, Snapshot};
 
 use crate::config::listing::Listing;
-use crate::connections;
+use crate::connections::{self, NoAnswer};
+use crate::guard;
 use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
@@ -31,8 +33,14 @@ use crate::units::show_size;
 /// A shard that has not said within this which topics it has is left out.
 const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A reload that has not ended within this is no longer waited for.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// After so many seconds a publication that found the server busy may be tried again.
 const BUSY_RETRY: HeaderValue = HeaderValue::from_static("1");
+
+/// Whether all shards have answered, where the body is a list and has no room for it.
+const COMPLETE: HeaderName = HeaderName::from_static("tidegate-complete");
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -64,7 +72,14 @@ pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?
     };
-    let router = router(admin);
+    let is_loopback = listener.local_addr()?.ip().is_loopback();
+    let guard = move |request: Request, next: Next| async move {
+        match guard::refusal(&request, is_loopback) {
+            None => next.run(request).await,
+            Some((status, line)) => text(status, line),
+        }
+    };
+    let router = router(admin).layer(middleware::from_fn(guard));
     let body = move || runtime.block_on(async { axum::serve(listener, router).await });
     Builder::new()
         .name("tidegate-admin".to_owned())
@@ -240,27 +255,42 @@ async fn show_memory(State(service): State<Arc<Service>>) -> Response {
 
 async fn show_config(State(service): State<Arc<Service>>) -> Response {
     let configuration = service.admin.reloader.live().configuration();
-    json(&Listing::of(&configuration))
+    let mut listing = Listing::of(&configuration);
+    // Whoever asks may stand in another folder.
+    let path = listing.file.as_deref().map(std::path::absolute);
+    if let Some(Ok(path)) = path {
+        listing.file = Some(path.display().to_string());
+    }
+    json(&listing)
 }
 
 async fn reload(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
     if is_of_a_page(&headers) {
         return text(StatusCode::FORBIDDEN, "Web pages may not reload here.");
     }
-    // Files are read, and that must not be on the only thread.
-    let reloader = Arc::clone(&service.admin.reloader);
-    match tokio::task::spawn_blocking(move || reloader.reload()).await {
-        Ok(Ok(reloaded)) if reloaded.lines().is_empty() => {
+    // Another thread reads the files, and may wait for them.
+    let Some(answered) = service.admin.reloader.ask() else {
+        return text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too busy: so many reloads wait already.",
+        );
+    };
+    match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
+        Ok(Ok(Ok(reloaded))) if reloaded.lines().is_empty() => {
             text(StatusCode::OK, "nothing has changed")
         }
-        Ok(Ok(reloaded)) => text(StatusCode::OK, &reloaded.lines().join("\n")),
-        Ok(Err(faults)) => {
+        Ok(Ok(Ok(reloaded))) => text(StatusCode::OK, &reloaded.lines().join("\n")),
+        Ok(Ok(Err(faults))) => {
             let lines: Vec<String> = faults.all.iter().map(ToString::to_string).collect();
             text(StatusCode::UNPROCESSABLE_ENTITY, &lines.join("\n"))
         }
-        Err(_) => text(
+        Ok(Err(_)) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The configuration could not be reloaded.",
+        ),
+        Err(_) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The configuration cannot be read yet; the reload goes on.",
         ),
     }
 }
@@ -286,11 +316,12 @@ async fn show_connection(State(service): State<Arc<Service>>, Path(id): Path<Str
     };
     let handle = service.admin.handle.clone();
     ask(move || match connections::find(&handle, id) {
-        Some(connection) => json(&connection),
-        None => text(
+        Ok(Some(connection)) => json(&connection),
+        Ok(None) => text(
             StatusCode::NOT_FOUND,
             "There is no such connection (any more).",
         ),
+        Err(NoAnswer) => no_answer("Its shard has not answered in time."),
     })
     .await
 }
@@ -301,7 +332,12 @@ async fn show_closed(State(service): State<Arc<Service>>, uri: Uri) -> Response 
         Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
     };
     let handle = service.admin.handle.clone();
-    ask(move || json(&connections::closed(&handle, count_max))).await
+    ask(move || {
+        let (ends, complete) = connections::closed(&handle, count_max);
+        let complete = HeaderValue::from_static(if complete { "true" } else { "false" });
+        ([(COMPLETE, complete)], json(&ends)).into_response()
+    })
+    .await
 }
 
 async fn disconnect(State(service): State<Arc<Service>>, uri: Uri, headers: HeaderMap) -> Response {
@@ -316,7 +352,17 @@ async fn disconnect(State(service): State<Arc<Service>>, uri: Uri, headers: Head
         Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
     };
     let handle = service.admin.handle.clone();
-    ask(move || json(&connections::disconnect(&handle, &wanted))).await
+    ask(move || match connections::disconnect(&handle, &wanted) {
+        Ok(disconnected) => json(&disconnected),
+        Err(NoAnswer) => {
+            no_answer("Its shard has not answered in time: it may be disconnected later.")
+        }
+    })
+    .await
+}
+
+fn no_answer(line: &str) -> Response {
+    text(StatusCode::SERVICE_UNAVAILABLE, line)
 }
 
 /// Waits for the shards, which must not be on the only thread.

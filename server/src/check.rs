@@ -13,6 +13,7 @@ use crate::config::schema::VARIABLE_PREFIX;
 use crate::config::source::Faults;
 use crate::config::{Configuration, Inputs, running};
 use crate::failure::Failure;
+use crate::startup::complain;
 
 /// What to look at, and what to say of it.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ pub(crate) fn check(settings: &CheckSettings) -> Result<String, Failure> {
     let (before, after) = match &settings.comparison {
         Comparison::None => {
             let configuration = load(&settings.inputs, json)?;
+            for warning in configuration.warnings() {
+                complain(&warning);
+            }
             return Ok(show(&configuration, settings.output));
         }
         Comparison::File(path) => {
@@ -90,12 +94,18 @@ fn reloaded(inputs: &Inputs, running: &Listing, json: bool) -> Result<Listing, F
         .environment
         .iter()
         .filter(|(name, _)| !elsewhere(name));
+    let file = inputs.file.clone();
+    let Some(file) = file.or(running.file.as_ref().map(PathBuf::from)) else {
+        // What would be found here says nothing of what the server would find.
+        return Err(Failure::failed(
+            "the server that runs reads no file, and a reload would look for one from its own \
+             folder; say with -c which one is meant"
+                .to_owned(),
+        ));
+    };
     let there = Inputs {
         flags: running.outliving_reloads(),
-        file: inputs
-            .file
-            .clone()
-            .or(running.file.as_ref().map(PathBuf::from)),
+        file: Some(file),
         environment: environment.cloned().collect(),
     };
     Ok(Listing::of(&load(&there, json)?))

@@ -11,6 +11,7 @@
 
 mod file;
 pub(crate) mod listing;
+mod openness;
 pub(crate) mod pattern;
 pub(crate) mod running;
 pub(crate) mod schema;

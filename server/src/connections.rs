@@ -7,9 +7,11 @@ use std::time::Duration;
 use axum::extract::Query;
 use axum::http::Uri;
 use serde::Serialize;
-use tidegate_engine::{CloseCode, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Handle};
+use tidegate_engine::{
+    Answered, CloseCode, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Handle,
+};
 
-/// A shard that has not answered within this is left out.
+/// Shards that have not answered within this are left out, and that is said.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many are shown unless `?count=` says otherwise.
@@ -45,6 +47,8 @@ pub(crate) struct Page {
     connections: Vec<Connection>,
     /// What to ask for as `?after=` to see more; `null` at the end.
     next: Option<String>,
+    /// Whether all shards have answered.
+    complete: bool,
 }
 
 /// One connection.
@@ -85,7 +89,13 @@ pub(crate) struct Ended {
 #[derive(Debug, Serialize)]
 pub(crate) struct Disconnected {
     disconnected: usize,
+    /// Whether all shards have answered; the others may still do it.
+    complete: bool,
 }
+
+/// The one shard that could tell has not answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoAnswer;
 
 impl From<ConnectionInfo> for Connection {
     fn from(info: ConnectionInfo) -> Self {
@@ -223,38 +233,59 @@ pub(crate) fn parameter(uri: &Uri, name: &str) -> Option<String> {
 
 /// A page of connections. Waits for the shards.
 pub(crate) fn list(handle: &Handle, list: &List) -> Page {
-    let found = handle.connections(&list.filter, list.count_max, LIST_TIMEOUT);
+    let Answered {
+        value: found,
+        complete,
+    } = handle.connections(&list.filter, list.count_max, LIST_TIMEOUT);
     let last = found.last().filter(|_| found.len() == list.count_max);
     Page {
         next: last.map(|last| last.id.to_string()),
         connections: found.into_iter().map(Connection::from).collect(),
+        complete,
     }
 }
 
-/// One connection. Waits for its shard.
-pub(crate) fn find(handle: &Handle, id: ConnectionId) -> Option<Connection> {
+/// One connection; `Err` if its shard has not answered. Waits for it.
+pub(crate) fn find(handle: &Handle, id: ConnectionId) -> Result<Option<Connection>, NoAnswer> {
     let filter = ConnectionFilter {
         id: Some(id),
         ..ConnectionFilter::default()
     };
     let found = handle.connections(&filter, 1, LIST_TIMEOUT);
-    found.into_iter().next().map(Connection::from)
+    if !found.complete {
+        return Err(NoAnswer);
+    }
+    Ok(found.value.into_iter().next().map(Connection::from))
 }
 
-/// How the last ones ended. Waits for the shards.
-pub(crate) fn closed(handle: &Handle, count_max: usize) -> Vec<Ended> {
+/// How the last ones ended, and whether all shards have answered. Waits for them.
+pub(crate) fn closed(handle: &Handle, count_max: usize) -> (Vec<Ended>, bool) {
     let found = handle.closed(count_max, LIST_TIMEOUT);
-    found.into_iter().map(Ended::from).collect()
+    let ends = found.value.into_iter().map(Ended::from).collect();
+    (ends, found.complete)
 }
 
-/// Closes whoever is meant. Waits for the shards.
-pub(crate) fn disconnect(handle: &Handle, wanted: &Disconnect) -> Disconnected {
+/// Closes whoever is meant; `Err` if it is one whose shard has not answered, and may still do it.
+/// Waits for the shards.
+pub(crate) fn disconnect(handle: &Handle, wanted: &Disconnect) -> Result<Disconnected, NoAnswer> {
     let (code, reason) = (wanted.code, &wanted.reason);
-    let disconnected = match &wanted.who {
-        Who::One(id) => usize::from(handle.disconnect(*id, code, reason, LIST_TIMEOUT)),
-        Who::Topic(topic) => handle.disconnect_topic(topic, code, reason, LIST_TIMEOUT),
-    };
-    Disconnected { disconnected }
+    match &wanted.who {
+        Who::One(id) => {
+            let found = handle.disconnect(*id, code, reason, LIST_TIMEOUT);
+            let done = Disconnected {
+                disconnected: usize::from(found.value),
+                complete: found.complete,
+            };
+            found.complete.then_some(done).ok_or(NoAnswer)
+        }
+        Who::Topic(topic) => {
+            let found = handle.disconnect_topic(topic, code, reason, LIST_TIMEOUT);
+            Ok(Disconnected {
+                disconnected: found.value,
+                complete: found.complete,
+            })
+        }
+    }
 }
 
 #[cfg(test)]

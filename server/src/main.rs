@@ -9,6 +9,7 @@ mod connections;
 mod doctor;
 mod endpoints;
 mod failure;
+mod guard;
 mod live;
 mod memory;
 mod metrics;
@@ -23,6 +24,7 @@ mod settings;
 mod signals;
 mod startup;
 mod units;
+mod voice;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -294,7 +294,7 @@ impl Collector for Reloads {
                 Some(&Unit::Seconds),
                 MetricType::Gauge,
             )?
-            .encode_gauge(&self.reloader.taken_at())
+            .encode_gauge(&outcomes.taken_at)
     }
 }
 

@@ -95,11 +95,12 @@ const CHECK_AFTER_HELP: &str = "\
 It also takes the flags of `tidegate serve`, and the environment, as the server does.
 
 Exit codes:
-  0 nothing is wrong   1 the running server cannot be asked   2 wrong usage   78 bad configuration
+  0 nothing is wrong   1 the running server cannot be asked, or has read no file   2 wrong usage
+  77 a file may not be read   78 bad configuration
 
 Examples:
   tidegate check-config -c tidegate.toml -v
-  tidegate check-config -c new.toml --diff tidegate.toml
+  tidegate check-config -c tidegate.toml --diff new.toml
   tidegate check-config --dry-run";
 
 /// Which file, and whether to check it only.

@@ -1,26 +1,43 @@
 //! Takes a changed configuration while the server runs: all of it is checked first, nothing is
 //! closed, and what cannot be changed stays and is named.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Builder;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::oneshot;
 
 use crate::config::listing::{Change, Listing};
 use crate::config::source::{Fault, Faults, Source};
 use crate::config::{Configuration, Inputs};
 use crate::live::Live;
-use crate::startup::{complain, say};
+use crate::voice::{Line, Voice};
+
+/// So many reloads may wait for the one that is under way; each of them will read what has been
+/// written until now.
+const ORDERS_MAX: usize = 16;
 
 /// Reads the configuration again when it is told to.
+///
+/// ```text
+///  HUP, POST /reload ─▶ orders ─▶ the reload thread ─┬─▶ Live, outcomes
+///                                 (may wait for a    ├─▶ Voice
+///                                  file system)      └─▶ the answer to POST
+/// ```
 #[derive(Debug)]
 pub(crate) struct Reloader {
-    inputs: Inputs,
     live: Arc<Live>,
-    /// One reload at a time.
+    /// Locked only to be read or written.
     outcomes: Mutex<Outcomes>,
-    /// Seconds since 1970.
-    taken_at: AtomicU64,
+    orders: SyncSender<Option<Answer>>,
 }
+
+/// Who hears what has become of a reload.
+type Answer = oneshot::Sender<Result<Reloaded, Faults>>;
 
 /// What has become of the reloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +46,8 @@ pub(crate) struct Outcomes {
     pub(crate) failures: u64,
     /// Also before the first one: the server has started with it.
     pub(crate) last_succeeded: bool,
+    /// When the configuration in force was taken, in seconds since 1970.
+    pub(crate) taken_at: u64,
 }
 
 /// What a reload has done.
@@ -38,21 +57,33 @@ pub(crate) struct Reloaded {
     pub(crate) taken: Vec<Change>,
     /// What takes a restart.
     pub(crate) kept: Vec<Change>,
+    /// What is allowed, and may not be meant.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Reloader {
-    /// For a server that has started with these inputs and their configuration.
-    pub(crate) fn new(inputs: Inputs, live: Arc<Live>) -> Self {
-        Self {
-            inputs,
+    /// For a server that has started with these inputs and their configuration. It reads on a
+    /// thread of its own, one reload at a time.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub(crate) fn start(inputs: Inputs, live: Arc<Live>, voice: Voice) -> io::Result<Arc<Self>> {
+        let (orders, arriving) = sync_channel(ORDERS_MAX);
+        let reloader = Arc::new(Self {
             live,
             outcomes: Mutex::new(Outcomes {
                 successes: 0,
                 failures: 0,
                 last_succeeded: true,
+                taken_at: now(),
             }),
-            taken_at: AtomicU64::new(now()),
-        }
+            orders,
+        });
+        let working = Arc::clone(&reloader);
+        Builder::new()
+            .name("tidegate-reload".to_owned())
+            .spawn(move || working.work(&arriving, &inputs, &voice))?;
+        Ok(reloader)
     }
 
     /// The configuration in force.
@@ -62,59 +93,87 @@ impl Reloader {
 
     /// How the reloads went.
     pub(crate) fn outcomes(&self) -> Outcomes {
-        *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock()
     }
 
-    /// When the configuration in force was taken, in seconds since 1970.
-    pub(crate) fn taken_at(&self) -> u64 {
-        self.taken_at.load(Ordering::Relaxed)
+    /// Orders a reload, and waits for nothing.
+    pub(crate) fn order(&self) {
+        // Where so many wait, one of them does.
+        let _ = self.orders.try_send(None);
     }
 
-    /// Reads and checks the configuration, and takes it if it is good; says on stdout or stderr
-    /// what has become of it.
-    ///
-    /// # Errors
-    /// All [`Faults`]; the configuration in force stays.
-    pub(crate) fn reload(&self) -> Result<Reloaded, Faults> {
-        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.try_reload();
-        outcomes.last_succeeded = outcome.is_ok();
-        match &outcome {
-            Ok(reloaded) => {
-                outcomes.successes += 1;
-                self.taken_at.store(now(), Ordering::Relaxed);
-                announce(reloaded);
-            }
-            Err(faults) => {
-                outcomes.failures += 1;
-                for fault in &faults.all {
-                    complain(&format!("the configuration is not reloaded: {fault}"));
-                }
+    /// Orders a reload whose outcome will be told: [`Reloaded`], or all [`Faults`], with which the
+    /// configuration in force stays. `None`: too many wait already.
+    pub(crate) fn ask(&self) -> Option<oneshot::Receiver<Result<Reloaded, Faults>>> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.try_send(Some(answer)).ok().map(|()| answered)
+    }
+
+    fn work(&self, orders: &Receiver<Option<Answer>>, inputs: &Inputs, voice: &Voice) {
+        for answer in orders {
+            let outcome = self.reload(inputs);
+            voice.tell(match &outcome {
+                Ok(reloaded) => announcement(reloaded),
+                Err(faults) => complaints(faults),
+            });
+            // Who sees it counted may ask what was said.
+            self.count(outcome.is_ok());
+            if let Some(answer) = answer {
+                // Whoever has asked may have gone.
+                let _ = answer.send(outcome);
             }
         }
-        outcome
     }
 
-    fn try_reload(&self) -> Result<Reloaded, Faults> {
+    /// Reads and checks the configuration, and takes it if it is good.
+    fn reload(&self, inputs: &Inputs) -> Result<Reloaded, Faults> {
         let before = self.live.configuration();
         if let Some(path) = before.file.as_deref() {
-            // A pipe would be waited for.
-            let is_file = path.metadata().map_or(true, |about| about.is_file());
-            if !is_file {
-                let text = format!("{} is no file that can be read again", path.display());
-                let all = vec![Fault::new(Source::Default, &text)];
-                return Err(Faults {
-                    all,
-                    forbidden: false,
-                });
-            }
+            check_again(path)?;
         }
-        let after = self.inputs.load(before.file.as_deref())?;
+        let after = inputs.load(before.file.as_deref())?;
         let changes = Listing::of(&before).changes_to(&Listing::of(&after));
         let (taken, kept) = changes.into_iter().partition(|change| change.reloads);
+        let warnings = after.warnings();
         self.live.replace(merged(&before, after));
-        Ok(Reloaded { taken, kept })
+        Ok(Reloaded {
+            taken,
+            kept,
+            warnings,
+        })
     }
+
+    fn count(&self, succeeded: bool) {
+        let now = now();
+        let mut outcomes = self.lock();
+        outcomes.last_succeeded = succeeded;
+        if succeeded {
+            outcomes.successes += 1;
+            outcomes.taken_at = now;
+        } else {
+            outcomes.failures += 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Outcomes> {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A pipe or a socket gives once, and would be waited for; /dev/null is as good as a file.
+fn check_again(path: &Path) -> Result<(), Faults> {
+    let gives_once = path.metadata().is_ok_and(|about| {
+        let kind = about.file_type();
+        kind.is_fifo() || kind.is_socket()
+    });
+    if !gives_once {
+        return Ok(());
+    }
+    let text = format!("{} is no file that can be read again", path.display());
+    Err(Faults {
+        all: vec![Fault::new(Source::Default, &text)],
+        forbidden: false,
+    })
 }
 
 /// The new configuration, with what cannot be changed as it was.
@@ -132,23 +191,33 @@ fn merged(before: &Configuration, mut after: Configuration) -> Configuration {
     after
 }
 
-fn announce(reloaded: &Reloaded) {
-    match reloaded.taken.as_slice() {
-        [] => say("the configuration is reloaded: nothing has changed"),
-        taken => {
-            for change in taken {
-                let Change { key, .. } = change;
-                say(&format!(
-                    "the configuration is reloaded: {key}: {}",
-                    change.show()
-                ));
-            }
-        }
+fn announcement(reloaded: &Reloaded) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if reloaded.taken.is_empty() {
+        let line = "the configuration is reloaded: nothing has changed";
+        lines.push(Line::Said(line.to_owned()));
+    }
+    for change in &reloaded.taken {
+        let Change { key, .. } = change;
+        let shown = change.show();
+        lines.push(Line::Said(format!(
+            "the configuration is reloaded: {key}: {shown}"
+        )));
     }
     for change in &reloaded.kept {
         let Change { key, .. } = change;
-        complain(&format!("kept until a restart: {key}: {}", change.show()));
+        let shown = change.show();
+        lines.push(Line::Complained(format!(
+            "kept until a restart: {key}: {shown}"
+        )));
     }
+    lines.extend(reloaded.warnings.iter().cloned().map(Line::Complained));
+    lines
+}
+
+fn complaints(faults: &Faults) -> Vec<Line> {
+    let line = |fault| Line::Complained(format!("the configuration is not reloaded: {fault}"));
+    faults.all.iter().map(line).collect()
 }
 
 #[expect(

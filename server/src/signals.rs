@@ -18,8 +18,8 @@ use tidegate_engine::Handle;
 
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
-use crate::startup::say;
 use crate::units::show_span;
+use crate::voice::Voice;
 
 /// Watches for signals on a thread of its own, until the process ends.
 ///
@@ -29,21 +29,23 @@ pub(crate) fn watch(
     handle: Handle,
     phase: Arc<PhaseCell>,
     reloader: Arc<Reloader>,
+    voice: Voice,
 ) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let body = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
-                // It has said what is wrong, if anything is.
-                let _ = reloader.reload();
+                // Reading may take long, and the next signal may be the end.
+                reloader.order();
                 continue;
             }
             let first = phase.now() != Phase::Draining;
             phase.enter(Phase::Draining);
             if signal == SIGTERM && first {
-                drain(&handle, reloader.live().configuration().drain_timeout());
+                let timeout = reloader.live().configuration().drain_timeout();
+                drain(&handle, timeout, &voice);
             } else {
-                say("stopping now");
+                voice.say("stopping now");
                 handle.stop();
             }
         }
@@ -54,7 +56,7 @@ pub(crate) fn watch(
     Ok(())
 }
 
-fn drain(handle: &Handle, timeout: Duration) {
+fn drain(handle: &Handle, timeout: Duration, voice: &Voice) {
     let count: u64 = handle
         .counters()
         .iter()
@@ -65,7 +67,7 @@ fn drain(handle: &Handle, timeout: Duration) {
     } else {
         "connections"
     };
-    say(&format!(
+    voice.say(&format!(
         "draining: {count} {noun}, at most {}",
         show_span(timeout)
     ));

@@ -21,6 +21,7 @@ use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::settings::ServeSettings;
 use crate::signals;
+use crate::voice::Voice;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
@@ -37,6 +38,9 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 /// A [`Failure`], at the start or later.
 pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
+    for warning in configuration.warnings() {
+        complain(&warning);
+    }
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
     let live = Arc::new(Live::new(configuration));
@@ -62,18 +66,15 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         shards,
         files.connections_expected(),
     )?;
-    let reloader = Arc::new(Reloader::new(inputs, Arc::clone(&live)));
-    signals::watch(engine.handle(), Arc::clone(&phase), Arc::clone(&reloader))
-        .map_err(|error| Failure::failed(format!("cannot watch for signals: {error}")))?;
-    let admin = Admin {
-        handle: engine.handle(),
-        shards: engine.shards().to_vec(),
-        phase: Arc::clone(&phase),
-        reloader,
-        files_max: files.total(),
-    };
-    admin::start(admin_listener, admin)
-        .map_err(|error| Failure::failed(format!("cannot start the admin port: {error}")))?;
+    let voice = start_watching(
+        inputs,
+        &live,
+        &engine,
+        &phase,
+        admin_listener,
+        files.total(),
+    )
+    .map_err(|error| Failure::failed(format!("cannot watch for signals and operators: {error}")))?;
 
     let address = engine.address();
     say(&version());
@@ -98,8 +99,38 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     engine
         .join()
         .map_err(|failure| Failure::failed(failure.to_string()))?;
-    say("stopped");
+    voice.say("stopped");
+    voice.finish();
     Ok(())
+}
+
+/// Begins to listen to signals and operators, and returns what speaks to them.
+fn start_watching(
+    inputs: Inputs,
+    live: &Arc<Live>,
+    engine: &Engine,
+    phase: &Arc<PhaseCell>,
+    listener: TcpListener,
+    files_max: u64,
+) -> io::Result<Voice> {
+    let voice = Voice::start()?;
+    let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
+    let handle = engine.handle();
+    signals::watch(
+        handle.clone(),
+        Arc::clone(phase),
+        Arc::clone(&reloader),
+        voice.clone(),
+    )?;
+    let admin = Admin {
+        handle,
+        shards: engine.shards().to_vec(),
+        phase: Arc::clone(phase),
+        reloader,
+        files_max,
+    };
+    admin::start(listener, admin)?;
+    Ok(voice)
 }
 
 /// Writes a line to stdout at once. Nobody need be listening there.

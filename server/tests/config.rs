@@ -10,16 +10,15 @@ use serde_json::Value;
 
 use support::counterpart::root;
 use support::folder::Folder;
-use support::server::{self, Ended, PROGRAM, Server};
+use support::server::{self, Ended, Server};
 
 /// The program in an empty folder, which finds no file of this machine but that of /etc.
 fn program(folder: &Folder) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = server::program();
     command
         .current_dir(folder.path())
         .env("HOME", folder.path())
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("TIDEGATE_CONFIG");
+        .env_remove("XDG_CONFIG_HOME");
     command
 }
 
@@ -101,7 +100,7 @@ fn the_server_takes_what_is_configured() {
     assert_eq!(client.close_code(), 1009);
     let flag_wins = Server::with(&["-c", &file, "--max-message", "11"]);
     flag_wins.open("/echo").echoes("0123456789a");
-    let mut command = Command::new(PROGRAM);
+    let mut command = server::program();
     command.env("TIDEGATE__LIMITS__MAX_MESSAGE", "12");
     let environment_wins = Server::from(command, &["-c", &file]);
     environment_wins.open("/echo").echoes("0123456789ab");
@@ -356,12 +355,28 @@ fn the_generated_file_is_the_defaults() {
 
 #[test]
 fn the_reference_is_the_programs_own() {
-    let ended = server::run(Command::new(PROGRAM).args(["gen-config", "--reference"]));
+    let ended = server::run(server::program().args(["gen-config", "--reference"]));
     let page = fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
     assert!(
         page == ended.output.join("\n") + "\n",
         "write it anew: tidegate gen-config --reference > docs/configuration.md"
     );
+}
+
+#[test]
+fn an_endpoint_that_opens_the_topics_of_another_is_a_warning() {
+    let folder = Folder::new();
+    let file = folder.write(
+        "a.toml",
+        "[[endpoint]]\npath = \"/chat/{topic}\"\nkind = \"topic\"\n\
+         [[endpoint]]\npath = \"/all/{topic}\"\nkind = \"feed\"\norigins = [\"*\"]\n",
+    );
+    let start = format!("tidegate: {file}:7: /all/{{topic}} is open to web pages");
+    for words in [&["check-config", "-v"] as &[&str], &["-t"]] {
+        let ended = server::run(program(&folder).args(words).args(["-c", &file]));
+        assert_eq!((ended.code, ended.errors.len()), (Some(0), 1), "{ended:?}");
+        assert!(ended.errors[0].starts_with(&start), "{ended:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::io::Read;
 
 use rustix::process::Signal;
 
@@ -12,7 +12,7 @@ use support::clock;
 use support::crowd;
 use support::folder::Folder;
 use support::http;
-use support::server::{self, PROGRAM, Server};
+use support::server::{self, Server};
 use support::wire;
 
 /// A server with a file that can be written anew.
@@ -239,7 +239,7 @@ fn a_reload_over_http_says_what_it_did() {
     );
     // A web page cannot do that.
     let mut page = support::client::Client::connect(admin);
-    page.send(b"POST /reload HTTP/1.1\r\nHost: a\r\nOrigin: https://evil.example\r\n\r\n");
+    page.send(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n\r\n");
     assert_eq!(page.head().status, 403);
     let labels = [("result", "success")];
     let metrics = stage.server.metrics();
@@ -255,7 +255,7 @@ fn a_dry_run_shows_what_a_reload_would_do_and_does_not_do_it() {
     let text = "[server]\npage = false\nshards = 1\n[timeouts]\nsend = \"1s\"\n";
     stage.folder.write("tidegate.toml", text);
     let at = stage.server.admin.to_string();
-    let mut command = Command::new(PROGRAM);
+    let mut command = server::program();
     // Its own environment is not that of the server.
     command.env("TIDEGATE__TIMEOUTS__CLOSE", "1s");
     command.args(["check-config", "--dry-run", "--at", &at]);
@@ -272,7 +272,7 @@ fn a_dry_run_shows_what_a_reload_would_do_and_does_not_do_it() {
     assert_eq!(page.status, 200, "nothing was done");
     stage.folder.write("tidegate.toml", "nonsense");
     assert_eq!(server::run(&mut command).code, Some(78));
-    let mut nobody = Command::new(PROGRAM);
+    let mut nobody = server::program();
     nobody.args([
         "check-config",
         "--dry-run",
@@ -287,13 +287,12 @@ fn a_dry_run_shows_what_a_reload_would_do_and_does_not_do_it() {
 #[test]
 fn a_file_that_came_later_is_found_by_a_reload() {
     let folder = Folder::new();
-    let mut command = Command::new(PROGRAM);
+    let mut command = server::program();
     command
         .current_dir(folder.path())
         .env("HOME", folder.path())
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("TIDEGATE_CONFIG");
-    let server = Server::from(command, &[]);
+        .env_remove("XDG_CONFIG_HOME");
+    let server = Server::that_looks_for_a_file(command, &[]);
     folder.write("tidegate.toml", &endpoint("/late", "echo"));
     server.signal(Signal::HUP);
     let labels = [("result", "success")];
@@ -305,6 +304,103 @@ fn a_file_that_came_later_is_found_by_a_reload() {
     let labels = [("result", "failure")];
     server.until_metric("tidegate_config_reload_total", &labels, 1);
     server.open("/late").echoes("still there");
+}
+
+#[test]
+fn without_a_file_a_dry_run_does_not_look_for_one_here() {
+    let (there, here) = (Folder::new(), Folder::new());
+    let mut command = server::program();
+    command
+        .current_dir(there.path())
+        .env("HOME", there.path())
+        .env_remove("XDG_CONFIG_HOME");
+    let server = Server::that_looks_for_a_file(command, &[]);
+    let file = here.write("tidegate.toml", "[server]\npage = false\n");
+    let at = server.admin.to_string();
+    let dry_run = || {
+        let mut command = server::program();
+        command.current_dir(here.path());
+        command.args(["check-config", "--dry-run", "--at", &at]);
+        command
+    };
+    let ended = server::run(&mut dry_run());
+    assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
+    assert!(ended.errors[0].contains("-c"), "{ended:?}");
+    let ended = server::run(dry_run().args(["-c", &file]));
+    assert_eq!((ended.code, ended.output.len()), (Some(0), 1), "{ended:?}");
+}
+
+#[test]
+fn an_empty_file_is_reloaded_and_a_pipe_is_not_waited_for() {
+    let server = Server::start();
+    let reload = |server: &Server| http::request(server.admin, "POST", "/reload", b"");
+    assert_eq!(reload(&server).text(), "nothing has changed\n");
+    let stage = Stage::with("");
+    fs::remove_file(&stage.file).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(&stage.file)
+        .status();
+    assert!(made.expect("mkfifo").success());
+    let answer = reload(&stage.server);
+    assert_eq!(answer.status, 422);
+    assert!(
+        answer.text().contains("no file that can be read again"),
+        "{answer:?}"
+    );
+}
+
+/// A child that does not outlive its test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn whoever_does_not_read_what_is_said_holds_nobody_up() {
+    let folder = Folder::new();
+    let file = folder.write("tidegate.toml", "");
+    let (mut unread, stdout) = std::io::pipe().expect("a pipe");
+    let mut command = server::program();
+    command.args(["serve", "-c", &file, "--listen", "127.0.0.1:0"]);
+    command
+        .args(["--admin", "127.0.0.1:0", "--shards", "1"])
+        .stdout(stdout);
+    let mut child = Killed(command.spawn().expect("the program starts"));
+    drop(command);
+    let mut greeting = String::new();
+    while !greeting.ends_with("ready\n") {
+        let mut piece = [0; 4096];
+        let count = unread.read(&mut piece).expect("a pipe");
+        assert!(count > 0, "it ended: {greeting}");
+        greeting += std::str::from_utf8(&piece[..count]).expect("UTF-8");
+    }
+    let line = greeting
+        .lines()
+        .find_map(|line| line.strip_prefix("admin on http://"));
+    let admin = line.expect("an address").parse().expect("an address");
+    // A line for each endpoint: more than a pipe holds.
+    let long = "x".repeat(200);
+    let many: String = (0..900)
+        .map(|index| endpoint(&format!("/{long}{index}"), "echo"))
+        .collect();
+    folder.write("tidegate.toml", &many);
+    let answer = http::request(admin, "POST", "/reload", b"");
+    assert_eq!(answer.status, 200);
+    folder.write("tidegate.toml", "");
+    let id = rustix::process::Pid::from_child(&child.0);
+    let send = |signal| rustix::process::kill_process(id, signal).expect("it runs");
+    send(Signal::HUP);
+    clock::until_equal("a second reload", &true, || {
+        let metrics = http::request(admin, "GET", "/metrics", b"").text();
+        metrics.contains("tidegate_config_reload_total{result=\"success\"} 2")
+    });
+    send(Signal::TERM);
+    let status = clock::until("the server ends", || child.0.try_wait().expect("a child"));
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn connections_are_listed_by_page_and_by_what_they_are() {
         let page = server.look_json(&format!("/connections?count=3{after}"));
         let part = page["connections"].as_array().expect("a list");
         assert!(part.len() <= 3);
+        assert_eq!(page["complete"], true);
         seen.extend(part.iter().map(|one| one["id"].to_string()));
         let Some(next) = page["next"].as_str() else {
             break;
@@ -78,7 +79,10 @@ fn one_or_all_of_a_topic_are_disconnected_with_a_code_and_a_reason() {
     let path = format!("/disconnect?id={id}&code=4001&reason=token+revoked");
     assert_eq!(
         post(&server, &path),
-        (200, serde_json::json!({"disconnected": 1}))
+        (
+            200,
+            serde_json::json!({"disconnected": 1, "complete": true})
+        )
     );
     let frame = echo.frame();
     assert_eq!(frame.close_code(), Some(4001));
@@ -86,7 +90,13 @@ fn one_or_all_of_a_topic_are_disconnected_with_a_code_and_a_reason() {
     echo.send(&support::wire::frame(support::wire::CLOSE, &frame.payload));
     echo.is_ended();
     let all = post(&server, "/disconnect?topic=lobby");
-    assert_eq!(all, (200, serde_json::json!({"disconnected": 9})));
+    assert_eq!(
+        all,
+        (
+            200,
+            serde_json::json!({"disconnected": 9, "complete": true})
+        )
+    );
     for client in &mut rooms {
         client.expects_close(1001);
     }
@@ -140,4 +150,30 @@ fn each_end_is_told_with_who_and_why() {
             .unwrap()
             .starts_with("127.0.0.1:")
     );
+}
+
+#[test]
+fn a_page_with_a_name_of_its_own_reads_nothing_here() {
+    let server = Server::start();
+    let ask = |host: &str| {
+        let mut page = Client::connect(server.admin);
+        let request = format!("GET /config HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
+        page.send(request.as_bytes());
+        page.head().status
+    };
+    let port = server.admin.port();
+    assert_eq!(ask(&format!("Host: rebound.example:{port}\r\n")), 421);
+    assert_eq!(ask(&format!("Host: localhost:{port}\r\n")), 200);
+    assert_eq!(ask(&format!("Host: 127.0.0.1:{port}\r\n")), 200);
+    assert_eq!(
+        ask("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n"),
+        403
+    );
+    let mut probe = Client::connect(server.admin);
+    probe.send(b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(probe.all().starts_with(b"HTTP/1.0 200"));
+    // Paths that are not there are no way around.
+    let mut page = Client::connect(server.admin);
+    page.send(b"GET /nowhere HTTP/1.1\r\nHost: rebound.example\r\n\r\n");
+    assert_eq!(page.head().status, 421);
 }

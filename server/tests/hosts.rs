@@ -4,14 +4,14 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::env::consts::ARCH;
-use std::process::{self, Command};
+use std::process;
 use std::{env, fs, thread};
 
 use rustix::io::Errno;
 use rustix::process::Signal;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
-use support::server::{self, PROGRAM, Server};
+use support::server::{self, Server};
 use support::skip;
 use support::wire;
 
@@ -123,8 +123,16 @@ fn what_is_asked_for_and_forbidden_is_one_line_and_exit_code_1() {
         (["--io", "uring"], "--io epoll"),
     ] {
         let ended = where_forbidden(&[SETUP], || {
-            let mut command = Command::new(PROGRAM);
-            command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+            let mut command = server::program();
+            command.args([
+                "serve",
+                "-c",
+                "/dev/null",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+            ]);
             server::run(command.args(option))
         });
         assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
@@ -153,7 +161,15 @@ fn with_little_locked_memory_the_plain_host_serves() {
     assert!(line.contains("102400 bytes, not 512KiB"), "{line}");
     assert_serves(&mut server);
     let mut command = server::with_limit("-l 100");
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args([
+        "serve",
+        "-c",
+        "/dev/null",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     let ended = server::run(command.args(["--host", "glommio"]));
     assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
 }
@@ -184,7 +200,15 @@ fn with_locked_memory_for_some_shards_but_not_for_all_epoll_and_the_plain_host_s
         );
         assert_serves(&mut server);
         let mut command = limited();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args([
+            "serve",
+            "-c",
+            "/dev/null",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ]);
         let ended = server::run(command.args(["--host", "glommio", "--shards", "16"]));
         assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
         assert!(ended.errors[0].contains("locked memory"), "{ended:?}");

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use support::clock;
 use support::http;
-use support::server::{self, Ended, PROGRAM, Server};
+use support::server::{self, Ended, Server};
 use support::skip;
 use support::wire;
 
@@ -43,8 +43,8 @@ fn what_is_not_understood_is_a_fault_of_usage() {
         &["serve", "--max-message", "64XB"],
         &["serve", "--max-message", "-1"],
         &["serve", "--shards", "many"],
-        &["serve", "--listen", "nowhere"],
-        &["serve", "--listen", "127.0.0.1:99999"],
+        &["serve", "-c", "/dev/null", "--listen", "nowhere"],
+        &["serve", "-c", "/dev/null", "--listen", "127.0.0.1:99999"],
         &["serve", "--drain-timeout", "soon"],
         &["serve", "--outbox-max"],
         &["serve", "--handshake-timeout", "0s"],
@@ -53,14 +53,14 @@ fn what_is_not_understood_is_a_fault_of_usage() {
         &["serve", "--close-timeout", "-1s"],
     ];
     for words in words {
-        assert_fails(Command::new(PROGRAM).args(words), 2);
+        assert_fails(server::program().args(words), 2);
     }
 }
 
 #[test]
 fn help_and_version_are_no_faults() {
     for words in [&["--help"] as &[&str], &["serve", "--help"], &["--version"]] {
-        let ended = server::run(Command::new(PROGRAM).args(words));
+        let ended = server::run(server::program().args(words));
         assert_eq!(ended.code, Some(0), "{words:?}: {ended:?}");
         assert!(
             !ended.output.is_empty() && ended.errors.is_empty(),
@@ -74,10 +74,18 @@ fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for flag in ["--listen", "--admin"] {
-        let mut words = vec!["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let mut words = vec![
+            "serve",
+            "-c",
+            "/dev/null",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+        ];
         let place = words.iter().position(|word| *word == flag).unwrap();
         words[place + 1] = &address;
-        let ended = assert_fails(Command::new(PROGRAM).args(&words), 1);
+        let ended = assert_fails(server::program().args(&words), 1);
         assert!(
             ended.errors[0].contains(&address),
             "{flag}: {}",
@@ -90,8 +98,16 @@ fn a_port_that_is_taken_is_named() {
 fn a_port_that_another_tidegate_has_is_taken() {
     let server = Server::start();
     let address = server.public.to_string();
-    let mut command = Command::new(PROGRAM);
-    command.args(["serve", "--listen", &address, "--admin", "127.0.0.1:0"]);
+    let mut command = server::program();
+    command.args([
+        "serve",
+        "-c",
+        "/dev/null",
+        "--listen",
+        &address,
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     let ended = assert_fails(&mut command, 1);
     assert!(ended.errors[0].contains(&address), "{}", ended.errors[0]);
     // Trying has not hurt the one that serves.
@@ -118,7 +134,15 @@ fn a_privileged_port_needs_permission() {
     }
     let copy = env::temp_dir().join(format!("tidegate-{}", process::id()));
     if let Some(mut command) = server::without_rights(&copy) {
-        command.args(["serve", "--listen", ADDRESS, "--admin", "127.0.0.1:0"]);
+        command.args([
+            "serve",
+            "-c",
+            "/dev/null",
+            "--listen",
+            ADDRESS,
+            "--admin",
+            "127.0.0.1:0",
+        ]);
         let ended = assert_fails(&mut command, 77);
         assert!(ended.errors[0].contains(ADDRESS), "{}", ended.errors[0]);
     } else {
@@ -130,7 +154,15 @@ fn a_privileged_port_needs_permission() {
 #[test]
 fn too_few_descriptors_are_found_out_at_the_start() {
     let mut command = server::limited(16);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    command.args([
+        "serve",
+        "-c",
+        "/dev/null",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     let ended = assert_fails(&mut command, 77);
     assert!(ended.errors[0].contains("16"), "{}", ended.errors[0]);
 }

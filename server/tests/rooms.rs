@@ -151,7 +151,7 @@ fn a_web_page_may_not_publish_by_http() {
     let mut listener = server.open("/feed/alerts");
     let mut page = Client::connect(server.admin);
     let origin = "Origin: https://evil.example\r\nConnection: close\r\nContent-Length: 2";
-    let request = format!("POST /publish/alerts HTTP/1.1\r\nHost: a\r\n{origin}\r\n\r\nhi");
+    let request = format!("POST /publish/alerts HTTP/1.1\r\nHost: localhost\r\n{origin}\r\n\r\nhi");
     page.send(request.as_bytes());
     assert_eq!(page.head().status, 403);
     listener.hears_nothing_more();

@@ -60,9 +60,11 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 /// # Errors
 /// Everything that is wrong with it, in the order of its lines.
 pub(crate) fn parse(name: &str, text: &str) -> Result<FileContent, Vec<Fault>> {
+    let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
     let mut reader = Reader {
         file: name.into(),
         text,
+        line_starts: std::iter::once(0).chain(breaks).collect(),
         faults: Vec::new(),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -83,6 +85,8 @@ pub(crate) fn parse(name: &str, text: &str) -> Result<FileContent, Vec<Fault>> {
 struct Reader<'a> {
     file: Arc<str>,
     text: &'a str,
+    /// Ascending offsets, of which the first is 0: each value is asked for its line.
+    line_starts: Vec<usize>,
     faults: Vec<Fault>,
 }
 
@@ -294,12 +298,13 @@ impl Reader<'_> {
     }
 
     fn source(&self, span: &Range<usize>) -> Source {
-        let before = &self.text[..self.at(span.start)];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let at = self.at(span.start);
+        let line = self.line_starts.partition_point(|start| *start <= at);
+        let line_start = self.line_starts[line - 1];
         Source::File(Place {
             file: Arc::clone(&self.file),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
+            line,
+            column: self.text[line_start..at].chars().count() + 1,
         })
     }
 }

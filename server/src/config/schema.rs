@@ -411,7 +411,9 @@ pub(crate) static ENDPOINT_KEYS: &[Key] = &[
         "origins",
         Kind::Origins,
         Default::Inherit("server.origins"),
-        "Which web pages may connect beside the server's own, instead of those of the server",
+        "Which web pages may connect beside the server's own, instead of those of the server; all \
+         endpoints share their topics, so a topic is kept from a page only if every topic and feed \
+         endpoint is",
     )
     .reloads(),
     Key::new(

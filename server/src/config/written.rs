@@ -93,6 +93,9 @@ Without any `[[endpoint]]` there are `/echo` (echo), `/ws/{topic}` (topic) and `
 128 bytes of UTF-8 without a slash and without control characters, percent-encoded in the path; `@` before the topic of a
 feed asks for the number of those who are there. Paths are compared byte by byte as they were sent. Two endpoints with the
 same path are refused, and so is `/` while there is a page.
+
+A path is only a way to a topic: all endpoints share one set of topics, and what is said at `/chat/lobby` is heard at
+`/feed/lobby`. Where one endpoint of topics is open to web pages to which another is not, a line on stderr says so.
 ";
 
 fn keys_of(section: &str) -> impl Iterator<Item = &'static Key> {

@@ -10,8 +10,8 @@ use crate::choices::{DriverChoice, HostChoice, Table};
 use crate::doctor::{DoctorSettings, parse_count};
 
 pub(super) const AFTER_HELP: &str = "\
-It reads /proc and /sys, and changes nothing. Give it the --shards, --io, --host and --descriptors of the
-server, and start it as the server is started: limits belong to whoever starts a program.
+It reads /proc and /sys, no tidegate.toml, and changes nothing. Give it the --shards, --io, --host and
+--descriptors of the server, and start it as the server is started: limits belong to whoever starts a program.
 tuning/apply changes what it finds.
 
 Exit codes:

@@ -25,6 +25,24 @@ static HOST: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("TIDEGATE
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidegate");
 
+/// The program without whatever would configure it here: no variable of this environment that is
+/// its own. A command that serves is given a file, too, or it looks for one: see [`arguments`].
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(PROGRAM);
+    without_variables(&mut command);
+    command
+}
+
+/// Takes from a command the variables that configure the program.
+fn without_variables(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("TIDEGATE__") || text == "TIDEGATE_CONFIG" {
+            command.env_remove(name);
+        }
+    }
+}
+
 /// A running server, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -49,16 +67,14 @@ impl Server {
     /// The same, with further options.
     #[track_caller]
     pub(crate) fn with(options: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command.args(arguments(options));
-        Self::spawn(command)
+        Self::from(program(), options)
     }
 
     /// The same, whose allocator gives memory back as soon as it is free, so that what is still
     /// there is still in use.
     #[track_caller]
     pub(crate) fn that_gives_back(options: &[&str]) -> Self {
-        let mut command = Command::new(PROGRAM);
+        let mut command = program();
         command
             .env("MIMALLOC_PURGE_DELAY", "0")
             .args(arguments(options));
@@ -77,6 +93,16 @@ impl Server {
     #[track_caller]
     pub(crate) fn from(mut command: Command, options: &[&str]) -> Self {
         command.args(arguments(options));
+        Self::spawn(command)
+    }
+
+    /// The same, which looks for a file as the program does.
+    #[track_caller]
+    pub(crate) fn that_looks_for_a_file(mut command: Command, options: &[&str]) -> Self {
+        let words = arguments(options);
+        let at = words.iter().position(|word| *word == "-c");
+        let at = at.expect("an empty file is named");
+        command.args(&words[..at]).args(&words[at + 2..]);
         Self::spawn(command)
     }
 
@@ -267,7 +293,7 @@ pub(crate) fn limited(descriptors: u32) -> Command {
 
 /// The program, to be run after this `ulimit`.
 pub(crate) fn with_limit(limit: &str) -> Command {
-    limiting(&Command::new(PROGRAM), limit)
+    limiting(&program(), limit)
 }
 
 /// The same for another way to run it.
@@ -277,6 +303,7 @@ pub(crate) fn limiting(program: &Command, limit: &str) -> Command {
         .arg("-c")
         .arg(format!("ulimit {limit} && exec \"$0\" \"$@\""));
     command.arg(program.get_program()).args(program.get_args());
+    without_variables(&mut command);
     command
 }
 
@@ -284,7 +311,7 @@ pub(crate) fn limiting(program: &Command, limit: &str) -> Command {
 /// be arranged.
 pub(crate) fn without_rights(copy: &Path) -> Option<Command> {
     if !geteuid().is_root() {
-        return Some(Command::new(PROGRAM));
+        return Some(program());
     }
     // The build may lie in a folder that is closed to everybody else.
     fs::copy(PROGRAM, copy).ok()?;
@@ -292,13 +319,15 @@ pub(crate) fn without_rights(copy: &Path) -> Option<Command> {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--clear-groups", "--inh-caps=-all"]);
         command.arg(copy);
+        without_variables(&mut command);
         command
     };
     let runs = as_nobody().arg("--version").output();
     runs.is_ok_and(|done| done.status.success()).then(as_nobody)
 }
 
-/// `serve` on free ports of loopback and two shards, unless `options` say otherwise.
+/// `serve` on free ports of loopback and two shards with an empty file, unless `options` say
+/// otherwise.
 fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
     let mut all = vec!["serve"];
     for (option, value) in [
@@ -307,6 +336,7 @@ fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
         ("--shards", "2"),
         // The clients of most tests answer no pings, and count what they hear.
         ("--ping-interval", "0s"),
+        ("-c", "/dev/null"),
     ] {
         if !options.contains(&option) {
             all.extend([option, value]);

@@ -257,8 +257,10 @@ impl Tasks {
         &self.0.timers
     }
 
-    /// Drops all tasks, and those which they spawn while they are dropped.
+    /// Drops all tasks, and those which they spawn while they are dropped. None runs after this.
     pub fn clear(&self) {
+        // A waker that somebody keeps would put itself into a queue that it keeps alive.
+        self.0.woken.queue.close();
         while let Some(slot) = self.take_any() {
             slot.future.take();
             // Its shell finds that there is nothing left.
@@ -351,7 +353,7 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            // Refused only when closed, which it never is.
+            // Refused when closed: the shard has ended.
             let _ = self.woken.queue.push(Arc::clone(self));
             self.woken.bell.wake();
         }
@@ -397,5 +399,33 @@ impl fmt::Debug for Executor {
             Kind::Thread(_) => "Executor(thread)",
             Kind::Glommio(_) => "Executor(glommio)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Driver;
+    use crate::sim::World;
+
+    /// Whoever has been given a waker may keep it for longer than its shard lives.
+    #[test]
+    fn a_waker_that_outlives_its_shard_keeps_nothing_alive() {
+        let driver = World::new(1).driver();
+        let tasks = Tasks::new(Executor::here(), 1, driver.waker(), driver.now());
+        let kept = Rc::new(RefCell::new(None));
+        let keeps = Rc::clone(&kept);
+        let task = std::future::poll_fn(move |context| {
+            *keeps.borrow_mut() = Some(context.waker().clone());
+            Poll::<()>::Pending
+        });
+        tasks.spawn(task).expect("it is the first");
+        super::super::run_here(tasks.run(|| driver.now()));
+        let woken = Arc::downgrade(&tasks.0.woken);
+        tasks.clear();
+        drop(tasks);
+        let waker = kept.take().expect("it has been polled");
+        waker.wake();
+        assert!(woken.upgrade().is_none());
     }
 }
