@@ -172,13 +172,7 @@ pub(super) fn start_shards<H: Handler>(
         }
     }
     drop(started);
-    let mut addresses: Vec<Option<Address<H::Note>>> = vec![None; count];
-    while let Ok(started) = all_started.recv() {
-        shards[started.index].pinned = started.pinned;
-        addresses[started.index] = Some(started.address);
-    }
-    let all: Option<Vec<Address<H::Note>>> = addresses.into_iter().collect();
-    let Some(all) = all else {
+    let Some(all) = all_addresses(&all_started, &mut shards) else {
         drop(go);
         return Err(first_error(threads));
     };
@@ -201,6 +195,19 @@ pub(super) fn start_shards<H: Handler>(
         threads,
         handle,
     })
+}
+
+/// Waits until each shard has begun or failed; `None` if one has failed.
+fn all_addresses<N>(
+    all_started: &Receiver<Started<N>>,
+    shards: &mut [ShardInfo],
+) -> Option<Vec<Address<N>>> {
+    let mut addresses: Vec<Option<Address<N>>> = shards.iter().map(|_| None).collect();
+    while let Ok(started) = all_started.recv() {
+        shards[started.index].pinned = started.pinned;
+        addresses[started.index] = Some(started.address);
+    }
+    addresses.into_iter().collect()
 }
 
 /// Puts a shard on a thread of its own.
