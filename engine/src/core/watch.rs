@@ -12,16 +12,21 @@
 //! deadline comes up. While a batch is under way, the send deadline watches instead: a peer that
 //! does not read cannot be asked anything.
 
+use std::time::Duration;
+
 use tidegate_proto::CloseCode;
 
 use super::{Core, WireKind};
 use crate::connection::{Flags, RoundTrip, Stage};
-use crate::timers::{Tick, ticks_of};
+use crate::timers::{Tick, span_of, ticks_of};
 use crate::{EndReason, Handler};
 
 /// A connection whose deadline came up while a batch was under way is looked at again after about
 /// a second.
 const LOOK_AGAIN: Tick = 8;
+
+/// From so many ticks on, half an hour, 32 bits of microseconds may not tell when the last ping was.
+const PINGS_APART_MAX: Tick = 14_000;
 
 /// What is to be done now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +34,12 @@ enum Due {
     Nothing,
     Ping,
     End(CloseCode, &'static str, EndReason),
+}
+
+/// Whole ticks from one moment to another, both in microseconds of the shard's clock.
+fn ticks_since(now: u32, then: u32) -> Tick {
+    let span = Duration::from_micros(now.wrapping_sub(then).into());
+    if span < span_of(1) { 0 } else { ticks_of(span) }
 }
 
 impl<H: Handler> Core<H> {
@@ -132,6 +143,7 @@ impl<H: Handler> Core<H> {
 
     fn judge(&mut self, slot: u32) -> Due {
         let now = self.tick;
+        let micros = self.timers.micros_at(self.now);
         let connection = &mut self.connections[slot as usize];
         let watch = *self.profiles.get(connection.profile);
         let (heard, generation) = (connection.heard, connection.generation);
@@ -144,16 +156,22 @@ impl<H: Handler> Core<H> {
             passed(open.used, watch.idle),
             passed(open.sent, watch.write_idle),
         );
-        let waits = open.ping != 0;
+        let ping = open.ping;
+        let waits = ping != 0;
         let interval = watch.ping_interval;
         // The deadline may have been one of the others.
         let number = watch.ping_number(now, generation);
         let ping_due = interval != 0 && number != pinged;
         if ping_due {
             connection.pinged = number;
-            // Whatever has come since the last ping was due is a sign of life.
-            let due = watch.next_ping(now, generation).saturating_sub(interval);
-            let missed = waits && heard < due.saturating_sub(interval);
+            // Whatever has come since the last ping is a sign of life.
+            let asked = if interval < PINGS_APART_MAX {
+                now.saturating_sub(ticks_since(micros, ping) + 1)
+            } else {
+                let due = watch.next_ping(now, generation).saturating_sub(interval);
+                due.saturating_sub(interval)
+            };
+            let missed = waits && heard < asked;
             #[cfg(test)]
             let missed = missed || crate::planted::Bug::DeafHeart.is_planted();
             let before = connection.pings_missed;
