@@ -82,15 +82,7 @@ fn where_the_server_does_not_start_there_are_none() {
     let options = ["--shards", "2", "--io", "epoll", "--host", "thread"];
     assert_eq!(expected(&doctor(73, &options)), 0);
     let mut command = server::limited(73);
-    command.args([
-        "serve",
-        "-c",
-        "/dev/null",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
+    command.args(server::SERVE);
     let ended = server::run(command.args(options));
     assert_eq!(ended.code, Some(77), "{ended:?}");
     comes_true(74, &options);

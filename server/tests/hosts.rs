@@ -124,15 +124,7 @@ fn what_is_asked_for_and_forbidden_is_one_line_and_exit_code_1() {
     ] {
         let ended = where_forbidden(&[SETUP], || {
             let mut command = server::program();
-            command.args([
-                "serve",
-                "-c",
-                "/dev/null",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin",
-                "127.0.0.1:0",
-            ]);
+            command.args(server::SERVE);
             server::run(command.args(option))
         });
         assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
@@ -161,15 +153,7 @@ fn with_little_locked_memory_the_plain_host_serves() {
     assert!(line.contains("102400 bytes, not 512KiB"), "{line}");
     assert_serves(&mut server);
     let mut command = server::with_limit("-l 100");
-    command.args([
-        "serve",
-        "-c",
-        "/dev/null",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
+    command.args(server::SERVE);
     let ended = server::run(command.args(["--host", "glommio"]));
     assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
 }
@@ -200,15 +184,7 @@ fn with_locked_memory_for_some_shards_but_not_for_all_epoll_and_the_plain_host_s
         );
         assert_serves(&mut server);
         let mut command = limited();
-        command.args([
-            "serve",
-            "-c",
-            "/dev/null",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ]);
+        command.args(server::SERVE);
         let ended = server::run(command.args(["--host", "glommio", "--shards", "16"]));
         assert_eq!((ended.code, ended.errors.len()), (Some(1), 1), "{ended:?}");
         assert!(ended.errors[0].contains("locked memory"), "{ended:?}");

@@ -74,15 +74,7 @@ fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for flag in ["--listen", "--admin"] {
-        let mut words = vec![
-            "serve",
-            "-c",
-            "/dev/null",
-            "--listen",
-            "127.0.0.1:0",
-            "--admin",
-            "127.0.0.1:0",
-        ];
+        let mut words = server::SERVE.to_vec();
         let place = words.iter().position(|word| *word == flag).unwrap();
         words[place + 1] = &address;
         let ended = assert_fails(server::program().args(&words), 1);
@@ -154,15 +146,7 @@ fn a_privileged_port_needs_permission() {
 #[test]
 fn too_few_descriptors_are_found_out_at_the_start() {
     let mut command = server::limited(16);
-    command.args([
-        "serve",
-        "-c",
-        "/dev/null",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
+    command.args(server::SERVE);
     let ended = assert_fails(&mut command, 77);
     assert!(ended.errors[0].contains("16"), "{}", ended.errors[0]);
 }

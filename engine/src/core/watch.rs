@@ -4,13 +4,14 @@
 //!  connection.heard   any bytes from the peer            ─▶ read-idle, and life since the last ping
 //!  open.sent          any bytes to the peer              ─▶ write-idle: a ping
 //!  open.used          a message, to or from              ─▶ idle
-//!  generation         spread over the interval           ─▶ the next ping
+//!  generation, pinged spread over the interval, the last ─▶ the next ping
 //!                     the least of these ─▶ connection.deadline, unless something else comes first
 //! ```
 //!
 //! What happens is noted as a tick, which costs a store; when something is due is reckoned when a
-//! deadline comes up. While a batch is under way, the send deadline watches instead: a peer that
-//! does not read cannot be asked anything.
+//! deadline comes up, and a deadline that comes too soon finds nothing to be done. While a batch is
+//! under way nobody is pinged, since a peer that does not read cannot be asked anything: what is due
+//! meanwhile is looked at again after a second.
 
 use std::time::Duration;
 

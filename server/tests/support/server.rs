@@ -43,6 +43,17 @@ fn without_variables(command: &mut Command) {
     }
 }
 
+/// `serve` on free ports of loopback, with no configuration that lies around, and nothing else.
+pub(crate) const SERVE: [&str; 7] = [
+    "serve",
+    "-c",
+    "/dev/null",
+    "--listen",
+    "127.0.0.1:0",
+    "--admin",
+    "127.0.0.1:0",
+];
+
 /// A running server, killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
