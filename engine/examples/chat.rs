@@ -3,7 +3,9 @@
 //! `cargo run --release -p tidegate-engine --example chat`, then connect some clients to
 //! `ws://127.0.0.1:8080/`.
 
-use tidegate_engine::{Answer, Context, Engine, Handler, Message, Request, Settings, Upgrade};
+use tidegate_engine::{
+    Answer, Context, Engine, Handler, Message, Request, RequestContext, Settings, Upgrade,
+};
 
 struct Chat;
 
@@ -11,7 +13,11 @@ impl Handler for Chat {
     type State = ();
     type Note = ();
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use tidegate_engine::{
-    Answer, Context, Engine, Handler, Message, Request, Settings, ShardContext, Upgrade,
+    Answer, Context, Engine, Handler, Message, Request, RequestContext, Settings, ShardContext,
+    Upgrade,
 };
 
 struct Ticker;
@@ -34,7 +35,11 @@ impl Handler for Ticker {
         shard.spawn(task).expect("it is the first one");
     }
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

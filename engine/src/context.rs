@@ -1,6 +1,7 @@
 //! What a handler may do.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,13 @@ use crate::{ConnectionId, Handler, Key, ShardHandle, TooManyTasks};
 /// One connection, as its handler sees it during a callback.
 #[derive(Debug)]
 pub struct Context<'a, H: Handler> {
+    shard: ShardContext<'a, H>,
+    slot: u32,
+}
+
+/// A peer that has sent a request, as its handler sees it before anything is answered.
+#[derive(Debug)]
+pub struct RequestContext<'a, H: Handler> {
     shard: ShardContext<'a, H>,
     slot: u32,
 }
@@ -119,6 +127,12 @@ impl<'a, H: Handler> Context<'a, H> {
         );
     }
 
+    /// Where it calls from.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.shard.core.addresses.get(self.slot)
+    }
+
     /// What the application keeps for this connection.
     #[must_use]
     pub fn state(&self) -> &H::State {
@@ -152,6 +166,38 @@ impl<'a, H: Handler> Context<'a, H> {
     }
 
     /// The shard that the connection lives on.
+    pub fn shard(&mut self) -> &mut ShardContext<'a, H> {
+        &mut self.shard
+    }
+}
+
+impl<'a, H: Handler> RequestContext<'a, H> {
+    pub(crate) fn new(core: &'a mut Core<H>, slot: u32) -> Self {
+        Self {
+            shard: ShardContext { core },
+            slot,
+        }
+    }
+
+    /// The name that the connection has, and will have if it is opened.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.shard.core.id_of(self.slot)
+    }
+
+    /// Where it calls from.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.shard.core.addresses.get(self.slot)
+    }
+
+    /// When this turn began to receive, by the monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.shard.now()
+    }
+
+    /// The shard that it has called.
     pub fn shard(&mut self) -> &mut ShardContext<'a, H> {
         &mut self.shard
     }

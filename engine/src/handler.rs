@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
-use crate::{Context, End, Profile, Reply, ShardContext};
+use crate::{Context, End, Profile, Reply, RequestContext, ShardContext};
 
 /// The application's side of a shard. Every shard has one of its own, so nothing in it needs
 /// a lock, and nothing in it may wait.
@@ -26,7 +26,11 @@ pub trait Handler: Sized + 'static {
 
     /// A request has arrived. Nothing has been checked yet but that it is sound HTTP/1.1
     /// without a body.
-    fn on_request(&mut self, request: &Request<'_>) -> Answer<Self::State>;
+    fn on_request(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Self::State>;
 
     /// The handshake is done; a good moment to subscribe.
     fn on_open(&mut self, context: &mut Context<'_, Self>) {

@@ -6,7 +6,9 @@
 //! a [`Handler`], of which every shard has its own.
 //!
 //! ```no_run
-//! use tidegate_engine::{Answer, Context, Engine, Handler, Message, Request, Settings, Upgrade};
+//! use tidegate_engine::{
+//!     Answer, Context, Engine, Handler, Message, Request, RequestContext, Settings, Upgrade,
+//! };
 //!
 //! struct Echo;
 //!
@@ -14,7 +16,11 @@
 //!     type State = ();
 //!     type Note = ();
 //!
-//!     fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+//!     fn on_request(
+//!         &mut self,
+//!         _context: &mut RequestContext<'_, Self>,
+//!         _request: &Request<'_>,
+//!     ) -> Answer<()> {
 //!         Answer::Upgrade(Upgrade::new(()))
 //!     }
 //!
@@ -56,7 +62,7 @@ mod turn;
 
 pub use closed::{Closed, Phase, Side};
 pub use compression::Compression;
-pub use context::{Busy, Context, SendError, ShardContext};
+pub use context::{Busy, Context, RequestContext, SendError, ShardContext};
 pub use counters::Snapshot;
 pub use end::{End, EndReason};
 pub use engine::{DriverInfo, Engine, HostInfo, ShardFailure, ShardInfo, StartError};

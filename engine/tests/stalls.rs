@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use tidegate_engine::{
-    Answer, Context, Engine, Handler, Host, Message, Request, Settings, ShardContext, Upgrade, host,
+    Answer, Context, Engine, Handler, Host, Message, Request, RequestContext, Settings,
+    ShardContext, Upgrade, host,
 };
 
 /// Far longer than anything here takes.
@@ -52,7 +53,11 @@ impl Handler for Clerk {
         shard.spawn(task).unwrap();
     }
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

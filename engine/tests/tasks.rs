@@ -12,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate_engine::{
-    Answer, Context, Engine, Handler, Host, Io, Message, Request, Settings, ShardContext, Upgrade,
-    host,
+    Answer, Context, Engine, Handler, Host, Io, Message, Request, RequestContext, Settings,
+    ShardContext, Upgrade, host,
 };
 
 /// Far longer than anything here takes.
@@ -34,7 +34,11 @@ impl Handler for Clerk {
         (self.begin)(shard);
     }
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

@@ -14,8 +14,8 @@ use std::rc::Rc;
 
 use compact_str::CompactString;
 use tidegate_engine::{
-    Answer, CloseCode, Context, End, Handler, Message, Refusal, Reply, Request, ShardContext,
-    Upgrade,
+    Answer, CloseCode, Context, End, Handler, Message, Refusal, Reply, Request, RequestContext,
+    ShardContext, Upgrade,
 };
 
 use crate::census::{Census, Change, Next, Note, Step};
@@ -92,7 +92,11 @@ impl Handler for Endpoints {
     type State = Endpoint;
     type Note = Note;
 
-    fn on_request(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Endpoint> {
         let answer = match request.method() {
             // The target of CONNECT is a host to be connected with, whatever it looks like.
             "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),

@@ -17,7 +17,7 @@ use crate::compression::{Budget, Compressor};
 use crate::connection::{Open, Stage};
 use crate::mailbox::{Address, Frame, Letter, Mailbox, Post, mailbox};
 use crate::timers::{Entry, Timers};
-use crate::{Answer, Compression, Context, Handler, Limits, Request, Upgrade};
+use crate::{Answer, Compression, Context, Handler, Limits, Request, RequestContext, Upgrade};
 
 /// A kernel that takes everything at once and never has anything to say.
 #[derive(Debug)]
@@ -62,7 +62,11 @@ impl Handler for Silent {
     type State = ();
     type Note = u32;
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

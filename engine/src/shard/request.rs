@@ -7,7 +7,7 @@ use super::receive::{Half, Next};
 use super::{Context, Handler, Stage};
 use crate::compression::Agreed;
 use crate::connection::Open;
-use crate::{Answer, Reply, Upgrade};
+use crate::{Answer, Reply, RequestContext, Upgrade};
 
 impl<H: Handler> Half<'_, H> {
     /// More of the request head; `head` is what came before.
@@ -55,7 +55,8 @@ impl<H: Handler> Half<'_, H> {
             self.refuse(slot, &refusal.answering(request.method()));
             return false;
         }
-        match self.handler.on_request(request) {
+        let mut context = RequestContext::new(self.core, slot);
+        match self.handler.on_request(&mut context, request) {
             Answer::Upgrade(_) if self.core.draining => {
                 let refusal = Refusal::new(503, "draining", "the server is going away");
                 self.refuse(slot, &refusal.answering(request.method()));

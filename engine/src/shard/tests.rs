@@ -12,7 +12,7 @@ use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
     Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits, Message,
-    Profile, Request, ShardContext, SlowPolicy, Upgrade,
+    Profile, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
 };
 
 mod allocations;
@@ -54,7 +54,11 @@ impl Handler for Bench {
     type State = Kind;
     type Note = u32;
 
-    fn on_request(&mut self, request: &Request<'_>) -> Answer<Kind> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Kind> {
         let mut upgrade = Upgrade::new(match request.path() {
             "/room" => Kind::Room,
             "/feed" => Kind::Feed,

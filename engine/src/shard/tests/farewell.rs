@@ -11,7 +11,11 @@ impl Handler for Club {
     type State = ();
     type Note = u32;
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

@@ -30,7 +30,11 @@ impl Handler for Clerk {
         }
     }
 
-    fn on_request(&mut self, _request: &Request<'_>) -> Answer<()> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        _request: &Request<'_>,
+    ) -> Answer<()> {
         Answer::Upgrade(Upgrade::new(()))
     }
 

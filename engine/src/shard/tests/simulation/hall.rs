@@ -204,7 +204,11 @@ impl Handler for Hall {
     type State = Guest;
     type Note = u32;
 
-    fn on_request(&mut self, request: &Request<'_>) -> Answer<Guest> {
+    fn on_request(
+        &mut self,
+        _context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Guest> {
         match guest_of(request.path()) {
             Some(guest) => Answer::Upgrade(Upgrade::new(guest)),
             None => Answer::Respond(crate::Reply {
