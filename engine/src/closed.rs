@@ -120,6 +120,11 @@ impl Ring {
         self.records.push_back(record);
     }
 
+    /// The number of the oldest one that is remembered.
+    pub(crate) fn first(&self) -> u64 {
+        self.forgotten
+    }
+
     /// The number behind the newest one.
     pub(crate) fn end(&self) -> u64 {
         self.forgotten + self.records.len() as u64
@@ -174,10 +179,10 @@ const _: () = assert!(size_of::<([u8; 16], u16)>() == 18, "there are a million")
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn record(number: u32) -> Closed {
+    pub(crate) fn record(number: u32) -> Closed {
         Closed {
             id: ConnectionId::new(0, number, 1),
             peer: SocketAddr::from(([127, 0, 0, 1], 1)),

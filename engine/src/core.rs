@@ -82,7 +82,8 @@ pub(crate) struct Core<H: Handler> {
     /// Connections that a delivery has found to be lost; with their generations.
     pub(crate) lost: Vec<(u32, u32, EndReason)>,
     pub(crate) counted: Snapshot,
-    pub(crate) closes_changed: bool,
+    /// Closes or round trips have been counted in this turn.
+    pub(crate) rare_changed: bool,
     /// The server is going away: whoever is not here yet is told so.
     pub(crate) draining: bool,
     pub(crate) shared: Arc<Shared>,
@@ -169,7 +170,7 @@ impl<H: Handler> Core<H> {
             finishing: Vec::new(),
             lost: Vec::new(),
             counted: Snapshot::default(),
-            closes_changed: false,
+            rare_changed: false,
             draining: false,
             shared,
             generation: 0,

@@ -10,6 +10,29 @@ use crate::{EndReason, SlowPolicy};
 /// The causes for which a handshake is refused or fails, as labels.
 const REFUSALS_MAX: usize = 24;
 
+/// Up to how many microseconds the round trips of a step took: a LAN, a continent, an ocean, a
+/// satellite, and a network that is not well.
+pub const ROUND_TRIP_STEPS: [u32; 12] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
+];
+
+/// How many round trips took how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoundTrips {
+    /// By [`ROUND_TRIP_STEPS`]; the last one has no end.
+    pub counts: [u64; ROUND_TRIP_STEPS.len() + 1],
+    /// All of them together, in microseconds.
+    pub micros: u64,
+}
+
+impl RoundTrips {
+    pub(crate) fn add(&mut self, micros: u32) {
+        let step = ROUND_TRIP_STEPS.partition_point(|&end| end < micros);
+        self.counts[step] += 1;
+        self.micros += u64::from(micros);
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// The counters of one shard. Those that are not said to be "now" only grow.
@@ -18,6 +41,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             pub(crate) closes: [u64; EndReason::ALL.len()],
             pub(crate) refusals: Vec<(&'static str, u64)>,
+            /// Of pings that were answered.
+            pub round_trips: RoundTrips,
         }
 
         /// The same, readable from any thread.
@@ -26,6 +51,8 @@ macro_rules! counters {
             $($name: AtomicU64,)*
             closes: [AtomicU64; EndReason::ALL.len()],
             refusals: std::sync::Mutex<Vec<(&'static str, u64)>>,
+            round_trips: [AtomicU64; ROUND_TRIP_STEPS.len() + 1],
+            round_trip_micros: AtomicU64,
         }
 
         impl Shared {
@@ -41,7 +68,19 @@ macro_rules! counters {
                 for (to, from) in closes.iter_mut().zip(&self.closes) {
                     *to = from.load(Ordering::Relaxed);
                 }
-                Snapshot { $($name: self.$name.load(Ordering::Relaxed),)* closes, refusals }
+                let mut round_trips = RoundTrips {
+                    micros: self.round_trip_micros.load(Ordering::Relaxed),
+                    ..RoundTrips::default()
+                };
+                for (to, from) in round_trips.counts.iter_mut().zip(&self.round_trips) {
+                    *to = from.load(Ordering::Relaxed);
+                }
+                Snapshot {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    closes,
+                    refusals,
+                    round_trips,
+                }
             }
         }
     };
@@ -54,6 +93,8 @@ counters! {
     sessions,
     /// Topics now.
     topics,
+    /// Peers now for whom something waits, since they have not read what was sent before.
+    behind,
     /// Connections accepted.
     accepted,
     /// Handshakes that ended in an open WebSocket.
@@ -115,11 +156,16 @@ impl Snapshot {
 }
 
 impl Shared {
-    /// Shows the closes; apart from the rest, since most turns have none.
-    pub(crate) fn store_closes(&self, counted: &Snapshot) {
+    /// Shows the closes and the round trips; apart from the rest, since most turns have none.
+    pub(crate) fn store_rare(&self, counted: &Snapshot) {
         for (to, from) in self.closes.iter().zip(counted.closes) {
             to.store(from, Ordering::Relaxed);
         }
+        let RoundTrips { counts, micros } = counted.round_trips;
+        for (to, from) in self.round_trips.iter().zip(counts) {
+            to.store(from, Ordering::Relaxed);
+        }
+        self.round_trip_micros.store(micros, Ordering::Relaxed);
     }
 
     /// Counts a failed handshake. The lock is shared with whoever reads the figures, so this
@@ -149,12 +195,18 @@ mod tests {
         };
         counted.closes[EndReason::TooBig as usize] = 2;
         shared.store(&counted);
-        shared.store_closes(&counted);
+        counted.round_trips.add(1_000);
+        counted.round_trips.add(1_001);
+        counted.round_trips.add(u32::MAX);
+        shared.store_rare(&counted);
         shared.refuse("origin");
         shared.refuse("origin");
         let read = shared.load();
         assert_eq!(read.messages_in, 3);
         assert!(read.closes().any(|close| close == (EndReason::TooBig, 2)));
         assert_eq!(read.refusals().collect::<Vec<_>>(), [("origin", 2)]);
+        let trips = read.round_trips;
+        assert_eq!((trips.counts[1], trips.counts[2], trips.counts[12]), (1, 1, 1));
+        assert_eq!(trips.micros, 2_001 + u64::from(u32::MAX));
     }
 }

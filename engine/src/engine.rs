@@ -35,6 +35,8 @@ pub struct ShardInfo {
     pub core: Option<usize>,
     /// Whether the system has pinned it there.
     pub pinned: bool,
+    /// The number of its thread, by which the system tells what it costs.
+    pub thread_id: u32,
 }
 
 /// By what the shards speak to the kernel.

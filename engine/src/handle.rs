@@ -15,7 +15,9 @@ use crate::compression::Budget;
 use crate::counters::Shared;
 use crate::listing::Part;
 use crate::mailbox::{Address, Letter};
+use crate::survey::following::{Ends, Following};
 use crate::survey::listing::{Disconnecting, Listing, Recalling, Who};
+use crate::survey::ranking::{Order, Ranking};
 use crate::survey::{Memory, Task};
 use crate::{Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Key, Snapshot};
 
@@ -213,6 +215,39 @@ impl Handle {
             found.sort_by_key(|info| info.id);
             found.truncate(count_max);
             found
+        })
+    }
+
+    /// Those `count_max` connections that are meant and have most of something, the most first;
+    /// whoever has nothing of it is left out. All shards together have `timeout`.
+    #[must_use]
+    pub fn ranked(
+        &self,
+        filter: &ConnectionFilter,
+        order: Order,
+        count_max: usize,
+        timeout: Duration,
+    ) -> Answered<Vec<ConnectionInfo>> {
+        let parts: Vec<Option<Vec<ConnectionInfo>>> = self.ask(timeout, |answer, shard| {
+            let listing = Listing::new(bounded(0).0, filter.clone(), shard, count_max);
+            Some(Task::Rank(Ranking::new(answer, listing, order, count_max)))
+        });
+        Answered::of(parts).map(|parts| {
+            let mut found: Vec<_> = parts.into_iter().flatten().collect();
+            found.sort_by_key(|info| (std::cmp::Reverse(order.of(info)), info.id));
+            found.truncate(count_max);
+            found
+        })
+    }
+
+    /// How those connections of each shard ended that have ended since `after` told, in order:
+    /// [`Ends::next`] of the time before, or 0 for all. A shard that does not answer within
+    /// `timeout` has none, and may be asked for the same again.
+    #[must_use]
+    pub fn ends(&self, after: &[u64], timeout: Duration) -> Vec<Option<Ends>> {
+        self.ask(timeout, |answer, shard| {
+            let after = after.get(shard).copied().unwrap_or_default();
+            Some(Task::Follow(Following::new(answer, after)))
         })
     }
 

@@ -63,7 +63,7 @@ mod turn;
 pub use closed::{Closed, Phase, Side};
 pub use compression::Compression;
 pub use context::{Busy, Context, RequestContext, SendError, ShardContext};
-pub use counters::Snapshot;
+pub use counters::{ROUND_TRIP_STEPS, RoundTrips, Snapshot};
 pub use end::{End, EndReason};
 pub use engine::{DriverInfo, Engine, HostInfo, ShardFailure, ShardInfo, StartError};
 pub use handle::{Answered, Handle, MemoryUse, TopicCount};
@@ -75,7 +75,9 @@ pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub use shard::benched;
+pub use survey::following::Ends;
 pub use survey::listing::{ConnectionFilter, ConnectionInfo};
+pub use survey::ranking::Order;
 pub use tasks::{Interval, ShardHandle};
 pub use tidegate_io::host::{Sleep, TooManyTasks, YieldNow};
 pub use tidegate_io::{SocketOptions, files, host};

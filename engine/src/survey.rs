@@ -16,9 +16,13 @@ use crate::shard::Shard;
 use crate::topics::Subscription;
 use crate::{Handler, MemoryUse};
 
+pub(crate) mod following;
 pub(crate) mod listing;
+pub(crate) mod ranking;
 
+use following::Following;
 use listing::{Disconnecting, Listing, Recalling};
+use ranking::Ranking;
 
 /// How many slots one turn looks at: some tens of microseconds.
 const STEP: usize = 4096;
@@ -39,8 +43,12 @@ pub(crate) enum Task {
     Memory(Memory),
     /// Which connections are there?
     List(Listing),
+    /// Which connections have most of something?
+    Rank(Ranking),
     /// How did the last ones end?
     Recall(Recalling),
+    /// How did those end that nobody has been told of yet?
+    Follow(Following),
     /// Close some.
     Disconnect(Disconnecting),
 }
@@ -89,7 +97,11 @@ impl Survey {
     pub(crate) fn new(task: Task) -> Self {
         let next = match &task {
             Task::List(listing) => listing.first(),
-            Task::Memory(_) | Task::Recall(_) | Task::Disconnect(_) => 0,
+            Task::Memory(_)
+            | Task::Rank(_)
+            | Task::Recall(_)
+            | Task::Follow(_)
+            | Task::Disconnect(_) => 0,
         };
         Self { task, next }
     }
@@ -118,7 +130,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 false
             }
             Task::List(listing) => listing.step(&self.core, &self.handler, slots),
+            Task::Rank(ranking) => ranking.step(&self.core, &self.handler, slots),
             Task::Recall(recalling) => recalling.step(&self.core.closed),
+            Task::Follow(following) => following.step(&self.core.closed),
             Task::Disconnect(disconnecting) => disconnecting.step(&mut self.core, slots),
         }
     }

@@ -86,6 +86,8 @@ pub struct Place {
 pub struct Seat {
     /// Whether the thread has been pinned to its core.
     pub pinned: bool,
+    /// The number by which the system knows the thread.
+    pub thread_id: u32,
     /// What runs its tasks; for [`Tasks::new`].
     pub executor: Executor,
 }

@@ -229,9 +229,12 @@ impl<H: Handler> Core<H> {
         if open.ping == 0 || payload != open.ping.to_be_bytes() {
             return;
         }
-        open.round_trip = RoundTrip::from_micros(now.wrapping_sub(open.ping));
+        let micros = now.wrapping_sub(open.ping);
+        open.round_trip = RoundTrip::from_micros(micros);
         open.ping = 0;
         connection.pings_missed = 0;
         self.counted.pongs += 1;
+        self.counted.round_trips.add(micros);
+        self.rare_changed = true;
     }
 }

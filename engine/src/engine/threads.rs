@@ -23,6 +23,7 @@ use crate::{Descriptors, Handler, Io, Settings};
 struct Started<N> {
     index: usize,
     pinned: bool,
+    thread_id: u32,
     address: Address<N>,
 }
 
@@ -92,6 +93,7 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
     let _ = started.send(Started {
         index,
         pinned: seat.pinned,
+        thread_id: seat.thread_id,
         address,
     });
     drop(started);
@@ -141,6 +143,7 @@ pub(super) fn start_shards<H: Handler>(
             index,
             core: core.map(|core| core.0),
             pinned: false,
+            thread_id: 0,
         });
         let (go_on, addresses) = bounded(1);
         go.push(go_on);
@@ -205,6 +208,7 @@ fn all_addresses<N>(
     let mut addresses: Vec<Option<Address<N>>> = shards.iter().map(|_| None).collect();
     while let Ok(started) = all_started.recv() {
         shards[started.index].pinned = started.pinned;
+        shards[started.index].thread_id = started.thread_id;
         addresses[started.index] = Some(started.address);
     }
     addresses.into_iter().collect()

@@ -14,7 +14,7 @@ use crate::timers::span_of;
 use crate::{ConnectionId, EndReason, Handler};
 
 /// How many records of ends one turn copies.
-const RECORDS_STEP: u64 = 512;
+pub(super) const RECORDS_STEP: u64 = 512;
 
 /// One connection, as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,12 +133,7 @@ impl Listing {
         slots: Range<usize>,
     ) -> bool {
         let all = core.connections.capacity();
-        // The topic may come and go between two steps.
-        let topic = self
-            .filter
-            .topic
-            .as_deref()
-            .map(|name| core.topics.find(name));
+        let topic = self.topic(core);
         let last = match self.filter.id {
             Some(_) => slots.start + 1,
             None => slots.end,
@@ -165,7 +160,13 @@ impl Listing {
         false
     }
 
-    fn look<H: Handler>(
+    /// The topic that is meant, which may come and go between two steps.
+    pub(super) fn topic<H: Handler>(&self, core: &Core<H>) -> Option<Option<u32>> {
+        let name = self.filter.topic.as_deref();
+        name.map(|name| core.topics.find(name))
+    }
+
+    pub(super) fn look<H: Handler>(
         &self,
         core: &Core<H>,
         handler: &H,

@@ -80,7 +80,12 @@ pub(super) fn host<T, F: Future<Output = io::Result<T>>>(
     local.run(async {
         let queue = executor().create_task_queue(Shares::default(), Latency::NotImportant, "tasks");
         let executor = Executor(Kind::Glommio(Queue(queue)));
-        let outcome = body(Seat { pinned, executor }).await;
+        let seat = Seat {
+            pinned,
+            thread_id: super::thread::thread_id(),
+            executor,
+        };
+        let outcome = body(seat).await;
         // The shells of tasks that were dropped end now.
         Queue(queue).give_way().await;
         outcome

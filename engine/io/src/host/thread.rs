@@ -16,7 +16,16 @@ pub(super) fn host<T, F: Future<Output = io::Result<T>>>(
 ) -> io::Result<T> {
     let pinned = pin(core);
     let executor = Executor::here();
-    run(body(Seat { pinned, executor }))
+    run(body(Seat {
+        pinned,
+        thread_id: thread_id(),
+        executor,
+    }))
+}
+
+/// The number by which the system knows this thread.
+pub(super) fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
 }
 
 /// Pins this thread, if there is a core for it; says whether that holds.

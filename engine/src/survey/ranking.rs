@@ -1,0 +1,129 @@
+//! The connections of a shard that have most of something, found in one round of all.
+//!
+//! No more than the best are kept, and only of them is more looked at than one number, so that a
+//! million are ranked as cheaply as they are counted.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+
+use crossbeam_channel::Sender;
+
+use super::listing::Listing;
+use crate::connection::{Connection, NONE};
+use crate::core::Core;
+use crate::{ConnectionInfo, Handler};
+
+/// What they are ranked by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// What waits for them, in bytes.
+    Outbox,
+    /// How many publications they have missed.
+    Dropped,
+    /// How long their last ping took.
+    RoundTrip,
+}
+
+impl Order {
+    /// The number that a connection is ranked by; 0 is nothing.
+    #[must_use]
+    pub fn of(self, info: &ConnectionInfo) -> u64 {
+        match self {
+            Self::Outbox => info.outbox_bytes as u64,
+            Self::Dropped => u64::from(info.dropped),
+            Self::RoundTrip => info.round_trip.map_or(0, |span| {
+                u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+            }),
+        }
+    }
+
+    fn look<H: Handler>(self, core: &Core<H>, slot: u32, connection: &Connection<H::State>) -> u64 {
+        let open = connection.as_open();
+        match self {
+            Self::Outbox if connection.outbox == NONE => 0,
+            Self::Outbox => core.outbox_bytes(slot) as u64,
+            Self::Dropped => open.map_or(0, |open| u64::from(open.dropped)),
+            Self::RoundTrip => open.and_then(|open| open.round_trip.span()).map_or(0, |span| {
+                u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+            }),
+        }
+    }
+}
+
+/// A ranking under way.
+#[derive(Debug)]
+pub(crate) struct Ranking {
+    answer: Sender<Vec<ConnectionInfo>>,
+    /// Who is meant.
+    listing: Listing,
+    order: Order,
+    count_max: usize,
+    /// The best so far, the least of them at the top: its number, and its slot.
+    best: BinaryHeap<Reverse<(u64, Reverse<u32>)>>,
+}
+
+impl Ranking {
+    pub(crate) fn new(
+        answer: Sender<Vec<ConnectionInfo>>,
+        listing: Listing,
+        order: Order,
+        count_max: usize,
+    ) -> Self {
+        Self {
+            answer,
+            listing,
+            order,
+            count_max,
+            best: BinaryHeap::new(),
+        }
+    }
+
+    /// `false`: complete, and answered.
+    pub(super) fn step<H: Handler>(
+        &mut self,
+        core: &Core<H>,
+        handler: &H,
+        slots: Range<usize>,
+    ) -> bool {
+        let all = core.connections.capacity();
+        let topic = self.listing.topic(core);
+        for slot in slots.start..slots.end.min(all) {
+            let Some(connection) = core.connections.get(slot) else {
+                continue;
+            };
+            let Ok(slot) = u32::try_from(slot) else {
+                continue;
+            };
+            let number = self.order.look(core, slot, connection);
+            if number == 0 || !self.has_room_for(number) {
+                continue;
+            }
+            if self.listing.look(core, handler, slot, connection, topic).is_none() {
+                continue;
+            }
+            self.best.push(Reverse((number, Reverse(slot))));
+            if self.best.len() > self.count_max {
+                self.best.pop();
+            }
+        }
+        if slots.end < all {
+            return true;
+        }
+        // They are looked at again: some may have gone since.
+        let best = std::mem::take(&mut self.best).into_iter();
+        let infos = best.filter_map(|Reverse((_, Reverse(slot)))| {
+            let connection = core.connections.get(slot as usize)?;
+            self.listing.look(core, handler, slot, connection, topic)
+        });
+        // Whoever asked may have gone.
+        let _ = self.answer.try_send(infos.collect());
+        false
+    }
+
+    fn has_room_for(&self, number: u64) -> bool {
+        let least = self.best.peek();
+        self.best.len() < self.count_max
+            || least.is_some_and(|Reverse((least, _))| *least < number)
+    }
+}
