@@ -5,10 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{EndReason, SlowPolicy};
+use crate::{EndReason, RateLimit, RatePolicy, SlowPolicy};
 
 /// The causes for which a handshake is refused or fails, as labels.
-const REFUSALS_MAX: usize = 24;
+const REFUSALS_MAX: usize = 64;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -17,6 +17,7 @@ macro_rules! counters {
         pub struct Snapshot {
             $($(#[$doc])* pub $name: u64,)*
             pub(crate) closes: [u64; EndReason::ALL.len()],
+            pub(crate) limited: [[u64; RatePolicy::ALL.len()]; RateLimit::ALL.len()],
             pub(crate) refusals: Vec<(&'static str, u64)>,
         }
 
@@ -25,6 +26,7 @@ macro_rules! counters {
         pub(crate) struct Shared {
             $($name: AtomicU64,)*
             closes: [AtomicU64; EndReason::ALL.len()],
+            limited: [[AtomicU64; RatePolicy::ALL.len()]; RateLimit::ALL.len()],
             refusals: std::sync::Mutex<Vec<(&'static str, u64)>>,
         }
 
@@ -41,7 +43,14 @@ macro_rules! counters {
                 for (to, from) in closes.iter_mut().zip(&self.closes) {
                     *to = from.load(Ordering::Relaxed);
                 }
-                Snapshot { $($name: self.$name.load(Ordering::Relaxed),)* closes, refusals }
+                let limited = self.limited.each_ref();
+                let limited = limited.map(|limit| limit.each_ref().map(|n| n.load(Ordering::Relaxed)));
+                Snapshot {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    closes,
+                    limited,
+                    refusals,
+                }
             }
         }
     };
@@ -108,6 +117,15 @@ impl Snapshot {
         .into_iter()
     }
 
+    /// How often a rate was exceeded: a connection closed for it, or slowed down until it may go on.
+    pub fn rate_limits(&self) -> impl Iterator<Item = (RateLimit, RatePolicy, u64)> {
+        let limits = RateLimit::ALL.into_iter().zip(self.limited);
+        limits.flat_map(|(limit, counts)| {
+            let policies = RatePolicy::ALL.into_iter().zip(counts);
+            policies.map(move |(policy, count)| (limit, policy, count))
+        })
+    }
+
     /// How many handshakes failed, by cause; a cause appears with its first failure.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.refusals.iter().copied()
@@ -115,10 +133,14 @@ impl Snapshot {
 }
 
 impl Shared {
-    /// Shows the closes; apart from the rest, since most turns have none.
-    pub(crate) fn store_closes(&self, counted: &Snapshot) {
+    /// Shows the closes and who was over its rates; apart from the rest, since most turns have none.
+    pub(crate) fn store_rare(&self, counted: &Snapshot) {
         for (to, from) in self.closes.iter().zip(counted.closes) {
             to.store(from, Ordering::Relaxed);
+        }
+        let limited = counted.limited.as_flattened();
+        for (to, from) in self.limited.as_flattened().iter().zip(limited) {
+            to.store(*from, Ordering::Relaxed);
         }
     }
 
@@ -149,7 +171,7 @@ mod tests {
         };
         counted.closes[EndReason::TooBig as usize] = 2;
         shared.store(&counted);
-        shared.store_closes(&counted);
+        shared.store_rare(&counted);
         shared.refuse("origin");
         shared.refuse("origin");
         let read = shared.load();

@@ -39,6 +39,7 @@ mod receive;
 mod request;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 /// With mail waiting for room in another shard's mailbox, a sleep lasts no longer.
 const BACKLOG_RETRY: Duration = Duration::from_millis(1);
@@ -302,7 +303,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             self.core.counted.sessions += 1;
         }
         self.core.counted.closes[reason as usize] += 1;
-        self.core.closes_changed = true;
+        self.core.rare_changed = true;
     }
 
     /// Ends the conversation, if there is one, and gives the connection up at once.
@@ -317,9 +318,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         core.counted.connections = core.connections.len() as u64;
         core.counted.topics = core.topics.len() as u64;
         core.shared.store(&core.counted);
-        if core.closes_changed {
-            core.closes_changed = false;
-            core.shared.store_closes(&core.counted);
+        if core.rare_changed {
+            core.rare_changed = false;
+            core.shared.store_rare(&core.counted);
         }
     }
 
