@@ -125,6 +125,10 @@ impl Flags {
     pub(crate) const ENDED: Self = Self(4);
     /// When all is sent, our side is shut.
     pub(crate) const FINISHING: Self = Self(8);
+    /// What it says is counted against its rates.
+    pub(crate) const METERED: Self = Self(16);
+    /// It has used up its tokens, and is not received from until there are more: it is also paused.
+    pub(crate) const THROTTLED: Self = Self(32);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -140,6 +144,11 @@ impl Flags {
 }
 
 impl<S> Open<S> {
+    /// Does a pong with this payload answer our last ping?
+    pub(crate) fn answers_ping(&self, payload: &[u8]) -> bool {
+        self.ping != 0 && payload == self.ping.to_be_bytes()
+    }
+
     /// A conversation that begins at this tick.
     pub(crate) fn new(session: Session, deflate: Option<Agreed>, state: S, now: Tick) -> Self {
         Self {

@@ -18,6 +18,7 @@ use crate::compression::Compressor;
 use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
 use crate::mailbox::Post;
+use crate::meters::Meters;
 use crate::outbox::Outbox;
 use crate::profile::Profiles;
 use crate::tasks::Requests;
@@ -26,6 +27,7 @@ use crate::topics::Topics;
 use crate::turn::{Bytes, Turn};
 use crate::{ConnectionId, EndReason, Handler, Limits, SendError};
 
+mod meter;
 mod pace;
 mod publish;
 mod record;
@@ -50,6 +52,7 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) tick: Tick,
     pub(crate) limits: Limits,
     pub(crate) profiles: Profiles,
+    pub(crate) meters: Meters,
     pub(crate) connections: Slab<Connection<H::State>>,
     /// Where they called from.
     pub(crate) addresses: Addresses,
@@ -81,8 +84,10 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) finishing: Vec<(u32, u32)>,
     /// Connections that a delivery has found to be lost; with their generations.
     pub(crate) lost: Vec<(u32, u32, EndReason)>,
+    /// Connections that waited for tokens, and have been told to go; with their generations.
+    pub(crate) hurried: Vec<(u32, u32)>,
     pub(crate) counted: Snapshot,
-    /// Closes or round trips have been counted in this turn.
+    /// Something was counted that most turns do not count.
     pub(crate) rare_changed: bool,
     /// The server is going away: whoever is not here yet is told so.
     pub(crate) draining: bool,
@@ -149,6 +154,7 @@ impl<H: Handler> Core<H> {
             now,
             tick: 1,
             profiles: Profiles::new(&limits.profile),
+            meters: Meters::default(),
             limits,
             connections: Slab::with_capacity(expected),
             addresses: Addresses::with_capacity(expected),
@@ -169,6 +175,7 @@ impl<H: Handler> Core<H> {
             operations: Vec::new(),
             finishing: Vec::new(),
             lost: Vec::new(),
+            hurried: Vec::new(),
             counted: Snapshot::default(),
             rare_changed: false,
             draining: false,
@@ -305,7 +312,9 @@ impl<H: Handler> Core<H> {
         open.closing = Some(why);
         open.used = self.tick;
         self.hold_back(slot, start, WireKind::Other);
-        self.set_deadline(slot, self.limits.close_timeout);
+        let profile = self.connections[slot as usize].profile;
+        self.set_deadline(slot, self.profiles.get(profile).close_timeout);
+        self.hurry(slot);
     }
 
     /// Answers a handshake that is not accepted; nothing else has been said to this peer.
@@ -327,10 +336,8 @@ impl<H: Handler> Core<H> {
             connection.stage = Stage::Lingering;
         }
         self.finishing.push((slot, connection.generation));
-        if connection.flags.has(Flags::PAUSED) {
-            connection.flags.clear(Flags::PAUSED);
-            self.operations.push(Operation::Resume { slot });
-        }
+        self.forget_throttle(slot);
+        self.resume(slot);
         self.set_deadline(slot, self.limits.linger_timeout);
     }
 
@@ -359,6 +366,7 @@ impl<H: Handler> Core<H> {
         if outbox != NONE {
             self.outboxes.remove(outbox as usize);
         }
+        self.release_meter(slot);
         self.operations.push(Operation::Close { slot, reset });
     }
 
@@ -371,6 +379,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty()
             || !self.lost.is_empty()
+            || !self.hurried.is_empty()
             || !self.finishing.is_empty()
             || self.turn.has_pending()
     }

@@ -48,13 +48,15 @@ pub enum EndReason {
     Idle,
     /// An operator has closed it.
     Disconnected,
+    /// It said more than its rates allow.
+    RateLimited,
     /// The server stopped without waiting.
     Stopped,
 }
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,
@@ -72,6 +74,7 @@ impl EndReason {
         Self::ReadIdle,
         Self::Idle,
         Self::Disconnected,
+        Self::RateLimited,
         Self::Stopped,
     ];
 
@@ -126,6 +129,7 @@ impl EndReason {
             Self::ReadIdle => "read_idle",
             Self::Idle => "idle",
             Self::Disconnected => "disconnected",
+            Self::RateLimited => "rate_limited",
             Self::Stopped => "stopped",
         }
     }

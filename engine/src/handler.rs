@@ -1,11 +1,15 @@
 //! What an application writes: the decisions.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
-use crate::{Context, End, Profile, Reply, RequestContext, ShardContext};
+use crate::{
+    CompressionTier, Context, End, Profile, Reply, RequestContext, ShardContext, SharedMeter,
+};
 
 /// The application's side of a shard. Every shard has one of its own, so nothing in it needs
 /// a lock, and nothing in it may wait.
@@ -22,6 +26,12 @@ pub trait Handler: Sized + 'static {
     /// The shard is about to begin; a good moment to spawn tasks.
     fn on_start(&mut self, shard: &mut ShardContext<'_, Self>) {
         let _ = shard;
+    }
+
+    /// How long whoever is accepted now has until its request has arrived, if that is not as usual
+    /// ([`crate::Limits::handshake_timeout`]).
+    fn handshake_timeout(&mut self) -> Option<Duration> {
+        None
     }
 
     /// A request has arrived. Nothing has been checked yet but that it is sound HTTP/1.1
@@ -80,9 +90,14 @@ pub struct Upgrade<S> {
     pub protocol: Option<String>,
     /// The largest message in bytes, if it is not the server's usual limit.
     pub message_size_max: Option<usize>,
-    /// How it is kept alive and what happens if it does not read, if that is not as usual
-    /// ([`crate::Limits::profile`]). A shard knows 256 different ones at most.
+    /// How it is kept alive, what it may say and what happens if it does not read, if that is not as
+    /// usual ([`crate::Limits::profile`]). With 256 different ones in use on a shard, a request that
+    /// wants another is refused with 503.
     pub profile: Option<Profile>,
+    /// How its messages may be compressed, if not as usual ([`crate::Settings::compression`]).
+    pub compression: Option<CompressionTier>,
+    /// Rates that it shares with others, such as all connections of one user; beside its own.
+    pub meter: Option<Arc<SharedMeter>>,
 }
 
 impl<S> Upgrade<S> {
@@ -93,6 +108,8 @@ impl<S> Upgrade<S> {
             protocol: None,
             message_size_max: None,
             profile: None,
+            compression: None,
+            meter: None,
         }
     }
 }

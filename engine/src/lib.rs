@@ -47,10 +47,12 @@ mod handler;
 mod id;
 mod listing;
 mod mailbox;
+mod meters;
 mod outbox;
 #[cfg(test)]
 mod planted;
 mod profile;
+mod rates;
 mod reply;
 mod settings;
 mod shard;
@@ -61,7 +63,7 @@ mod topics;
 mod turn;
 
 pub use closed::{Closed, Phase, Side};
-pub use compression::Compression;
+pub use compression::{Compression, CompressionTier};
 pub use context::{Busy, Context, RequestContext, SendError, ShardContext};
 pub use counters::{ROUND_TRIP_STEPS, RoundTrips, Snapshot};
 pub use end::{End, EndReason};
@@ -70,6 +72,7 @@ pub use handle::{Answered, Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
 pub use profile::{Key, Profile, SlowPolicy};
+pub use rates::{Rate, RateLimit, RatePolicy, Rates, SharedMeter};
 pub use reply::Reply;
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]

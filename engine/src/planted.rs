@@ -39,6 +39,12 @@ pub(crate) enum Bug {
     ForgottenWatch,
     /// What is dropped is not counted.
     SilentDrop,
+    /// What is said costs no token.
+    FreeFrames,
+    /// Who has used up its tokens is not received from again.
+    ForgottenTokens,
+    /// What was received before the tokens were used up is lost.
+    LostHeld,
 }
 
 thread_local! {
@@ -46,7 +52,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -64,6 +70,9 @@ impl Bug {
         Self::DeafHeart,
         Self::ForgottenWatch,
         Self::SilentDrop,
+        Self::FreeFrames,
+        Self::ForgottenTokens,
+        Self::LostHeld,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -143,22 +143,9 @@ pub struct Limits {
     pub head: HeadLimits,
     /// The largest message in bytes, whole or in fragments: 64 KiB. Beyond: 1009.
     pub message_size_max: usize,
-    /// How much memory may wait for a peer that does not read: 192 KiB, three times the
-    /// largest message. Beyond: the connection is closed as a slow consumer, or something is
-    /// dropped ([`crate::SlowPolicy`]), where the batch that has been handed over already, of one
-    /// turn at most, counts apart. The kernel's own buffer comes before this one.
-    pub outbox_bytes_max: usize,
-    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB. Where
-    /// publications may be dropped, only replies behind the batch under way count.
-    pub outbox_pause_size: usize,
-    /// From the connect to the end of the request head: 10 s.
+    /// From the connect to the end of the request head, unless [`crate::Handler::handshake_timeout`] says
+    /// otherwise: 10 s.
     pub handshake_timeout: Duration,
-    /// From the first byte of a message to its last, if it did not come at once: 60 s.
-    pub message_timeout: Duration,
-    /// How long a batch may wait for a peer that does not read: 30 s.
-    pub send_timeout: Duration,
-    /// From our close frame to the peer's: 5 s.
-    pub close_timeout: Duration,
     /// From the end of our stream to the end of the peer's: 5 s. Then a reset.
     pub linger_timeout: Duration,
     /// How many letters one mailbox holds: 1,024. A letter is all that one shard publishes
@@ -176,7 +163,8 @@ pub struct Limits {
     /// How many open connections a shard makes room for at its start. The room is address
     /// space, not memory, until it is used. 0, the default, lets it grow by doubling.
     pub connections_expected: usize,
-    /// How connections are watched whose endpoint says nothing else ([`crate::Upgrade::profile`]).
+    /// How connections are watched, and what each may take, where its endpoint says nothing else
+    /// ([`crate::Upgrade::profile`]).
     pub profile: Profile,
 }
 
@@ -185,12 +173,7 @@ impl Default for Limits {
         Self {
             head: HeadLimits::default(),
             message_size_max: MESSAGE_SIZE_MAX_DEFAULT,
-            outbox_bytes_max: 192 * 1024,
-            outbox_pause_size: 64 * 1024,
             handshake_timeout: Duration::from_secs(10),
-            message_timeout: Duration::from_secs(60),
-            send_timeout: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(5),
             mailbox_letters_max: 1024,
             mail_bytes_max: 4 * 1024 * 1024,

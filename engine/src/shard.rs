@@ -39,6 +39,7 @@ mod receive;
 mod request;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 /// With mail waiting for room in another shard's mailbox, a sleep lasts no longer.
 const BACKLOG_RETRY: Duration = Duration::from_millis(1);

@@ -192,6 +192,7 @@ impl Memory {
                 ..sums.topics
             }
             .named("topics"),
+            table("rates", core.meters.count(), core.meters.memory()),
             table("deadlines", core.timers.entry_count(), core.timers.memory()),
             table("how the last ones ended", 1, core.closed.memory()),
             table("the turn's arenas and lists", 1, core.turn.memory()),

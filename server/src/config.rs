@@ -21,7 +21,7 @@ pub(crate) mod value;
 pub(crate) mod values;
 pub(crate) mod written;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,9 @@ use pattern::Pattern;
 use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
+
+use crate::settings;
+use crate::units::show_size;
 
 /// What a configuration is made from. It can be read again: files change.
 #[derive(Debug, Clone, Default)]
@@ -227,6 +230,7 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             &text,
         ));
     }
+    faults.extend(check_bursts(values, endpoints));
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {
         let Some(path) = endpoint.path("path") else {
@@ -252,6 +256,26 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             _ => {}
         }
     }
+    faults
+}
+
+/// A message that is larger than what may be said at once could never come.
+fn check_bursts(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
+    let fault = |here: &Values| {
+        let (burst, largest) = settings::burst_below_message(here)?;
+        let text = format!(
+            "a byte-burst of {} leaves no room for a max-message of {} and its header",
+            show_size(burst),
+            show_size(largest)
+        );
+        Some(Fault::new(here.source("limits.byte-burst").clone(), &text))
+    };
+    let own = endpoints.iter().map(|own| values.overridden_by(own));
+    let mut faults: Vec<Fault> = own.filter_map(|here| fault(&here)).collect();
+    faults.extend(fault(values));
+    // Endpoints that only inherit say the same.
+    let mut seen = HashSet::new();
+    faults.retain(|fault| seen.insert(fault.to_string()));
     faults
 }
 

@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use tidegate_engine::{
@@ -20,8 +21,9 @@ use tidegate_engine::{
 
 use crate::census::{Census, Change, Next, Note, Step};
 use crate::live::View;
-use crate::names::{Name, NameError, Names, count_topic};
-use crate::routes::{EndpointKind, Found, Route};
+use crate::names::{NameError, Names, count_topic};
+use crate::purpose::{Fault, Feeds, Hearing, Room};
+use crate::routes::{Found, Route};
 
 /// The page: one file, which loads nothing else.
 const PAGE: &str = include_str!("page.html");
@@ -50,6 +52,8 @@ pub(crate) enum Endpoint {
     Feed(Rc<CompactString>),
     /// It hears how many members this topic has.
     Count(Rc<CompactString>),
+    /// It hears all of these.
+    Feeds(Box<Feeds>),
 }
 
 const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
@@ -64,15 +68,43 @@ impl Endpoints {
     }
 
     fn answer(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
-        match self.view.routes().find(request.path()) {
+        let routes = self.view.routes();
+        let room = Room {
+            names: &self.names,
+            rules: routes.name_rules,
+            topics_max: routes.topics_max,
+        };
+        match routes.find(request.path()) {
             Found::Page => Answer::Respond(page(request.method())),
             Found::Nothing => nothing_here(request),
-            Found::Route(route, segment) => match purpose(&self.names, route.kind, segment) {
+            Found::Route(route, segment) => match room.purpose(route, segment, request.query()) {
                 Ok(endpoint) => open(request, route, endpoint),
                 // Nothing can be where a name is missing.
-                Err(NameError::Empty) => nothing_here(request),
-                Err(fault) => Answer::Refuse(refuse_name(fault)),
+                Err(Fault::Name(NameError::Empty)) => nothing_here(request),
+                Err(fault) => Answer::Refuse(fault.refusal()),
             },
+        }
+    }
+
+    /// A connection hears this from now on.
+    fn begin(context: &mut Context<'_, Self>, what: &Hearing) {
+        match what {
+            Hearing::Topic(topic) => context.subscribe(topic),
+            Hearing::Count(topic) => {
+                context.subscribe(&count_topic(topic));
+                Self::tell_home(context.shard(), topic, Change::Watched(Step::Up));
+            }
+        }
+    }
+
+    /// It heard this.
+    fn cease(&mut self, context: &mut Context<'_, Self>, what: Hearing) {
+        match what {
+            Hearing::Topic(topic) => self.names.release(topic),
+            Hearing::Count(topic) => {
+                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Down));
+                self.names.release(topic);
+            }
         }
     }
 
@@ -92,6 +124,10 @@ impl Handler for Endpoints {
     type State = Endpoint;
     type Note = Note;
 
+    fn handshake_timeout(&mut self) -> Option<Duration> {
+        Some(self.view.routes().handshake_timeout)
+    }
+
     fn on_request(
         &mut self,
         _context: &mut RequestContext<'_, Self>,
@@ -109,23 +145,30 @@ impl Handler for Endpoints {
     }
 
     fn on_open(&mut self, context: &mut Context<'_, Self>) {
-        let (Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name)) =
-            context.state_mut()
-        else {
-            return;
-        };
         // A name that was not known when it was requested becomes the shared one.
-        *name = self.names.intern(Rc::clone(name));
+        match context.state_mut() {
+            Endpoint::Echo => return,
+            Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name) => {
+                *name = self.names.intern(Rc::clone(name));
+            }
+            Endpoint::Feeds(feeds) => {
+                for Hearing::Topic(name) | Hearing::Count(name) in &mut feeds.0 {
+                    *name = self.names.intern(Rc::clone(name));
+                }
+            }
+        }
         match context.state().clone() {
             Endpoint::Echo => {}
-            Endpoint::Feed(topic) => context.subscribe(&topic),
+            Endpoint::Feed(topic) => Self::begin(context, &Hearing::Topic(topic)),
             Endpoint::Room(topic) => {
                 context.subscribe(&topic);
                 Self::tell_home(context.shard(), &topic, Change::Moved(Step::Up));
             }
-            Endpoint::Count(topic) => {
-                context.subscribe(&count_topic(&topic));
-                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Up));
+            Endpoint::Count(topic) => Self::begin(context, &Hearing::Count(topic)),
+            Endpoint::Feeds(feeds) => {
+                for what in &feeds.0 {
+                    Self::begin(context, what);
+                }
             }
         }
     }
@@ -147,7 +190,7 @@ impl Handler for Endpoints {
                     context.close(CloseCode::TRY_AGAIN_LATER, reason);
                 }
             }
-            Endpoint::Feed(_) | Endpoint::Count(_) => {
+            Endpoint::Feed(_) | Endpoint::Count(_) | Endpoint::Feeds(_) => {
                 context.close(CloseCode::POLICY, "a feed only listens");
             }
         }
@@ -157,14 +200,16 @@ impl Handler for Endpoints {
         let endpoint = std::mem::replace(context.state_mut(), Endpoint::Echo);
         match endpoint {
             Endpoint::Echo => {}
-            Endpoint::Feed(topic) => self.names.release(topic),
+            Endpoint::Feed(topic) => self.cease(context, Hearing::Topic(topic)),
             Endpoint::Room(topic) => {
                 Self::tell_home(context.shard(), &topic, Change::Moved(Step::Down));
                 self.names.release(topic);
             }
-            Endpoint::Count(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Down));
-                self.names.release(topic);
+            Endpoint::Count(topic) => self.cease(context, Hearing::Count(topic)),
+            Endpoint::Feeds(feeds) => {
+                for what in feeds.0 {
+                    self.cease(context, what);
+                }
             }
         }
     }
@@ -175,6 +220,13 @@ impl Handler for Endpoints {
             Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
             Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
             Endpoint::Count(topic) => Cow::Owned(format!("feed/@{topic}")),
+            Endpoint::Feeds(feeds) => {
+                let names = feeds.0.iter().map(|what| match what {
+                    Hearing::Topic(topic) => topic.to_string(),
+                    Hearing::Count(topic) => format!("@{topic}"),
+                });
+                Cow::Owned(format!("feed/{}", names.collect::<Vec<_>>().join(",")))
+            }
         }
     }
 
@@ -206,42 +258,18 @@ impl Handler for Endpoints {
     }
 }
 
-/// What a connection is here for, by the endpoint's kind and the topic in the path.
-fn purpose(
-    names: &Names,
-    kind: EndpointKind,
-    segment: Option<&str>,
-) -> Result<Endpoint, NameError> {
-    let segment = segment.unwrap_or_default();
-    Ok(match kind {
-        EndpointKind::Echo => Endpoint::Echo,
-        EndpointKind::Topic => Endpoint::Room(names.spelling(Name::read_topic(segment)?)),
-        EndpointKind::Feed => match Name::read(segment)? {
-            Name::Topic(topic) => Endpoint::Feed(names.spelling(topic)),
-            Name::CountOf(topic) => Endpoint::Count(names.spelling(topic)),
-        },
-    })
-}
-
 /// Opens a WebSocket, unless the page that asks for it may not.
 fn open(request: &Request<'_>, route: &Route, endpoint: Endpoint) -> Answer<Endpoint> {
     let origins = request.headers_named("Origin");
     match route.origins.check(origins, request.host()) {
         Ok(()) => Answer::Upgrade(Upgrade {
             message_size_max: Some(route.message_size_max),
+            profile: Some(route.profile.clone()),
+            compression: Some(route.compression),
             ..Upgrade::new(endpoint)
         }),
         Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
     }
-}
-
-fn refuse_name(fault: NameError) -> Refusal {
-    let status = if fault == NameError::Reserved {
-        403
-    } else {
-        400
-    };
-    Refusal::new(status, "topic", fault.reason())
 }
 
 /// Only who wanted a WebSocket is counted as a handshake that failed; a browser that looks
@@ -301,15 +329,23 @@ mod tests {
         .load(None)
         .unwrap();
         let mut view = View::of(Arc::new(Live::new(configuration)));
-        match view.routes().find(path) {
+        let routes = view.routes();
+        let room = Room {
+            names: &Names::default(),
+            rules: routes.name_rules,
+            topics_max: 0,
+        };
+        match routes.find(path) {
             Found::Page => "the page".to_owned(),
             Found::Nothing => "nowhere".to_owned(),
-            Found::Route(route, segment) => match purpose(&Names::default(), route.kind, segment) {
+            Found::Route(route, segment) => match room.purpose(route, segment, None) {
                 Ok(Endpoint::Echo) => "the echo".to_owned(),
                 Ok(Endpoint::Room(topic)) => format!("the room {topic}"),
                 Ok(Endpoint::Feed(topic)) => format!("the feed {topic}"),
                 Ok(Endpoint::Count(topic)) => format!("the count {topic}"),
-                Err(NameError::Empty) => "nowhere".to_owned(),
+                Ok(Endpoint::Feeds(_)) => unreachable!("nothing asks for several"),
+                Err(Fault::Name(NameError::Empty)) => "nowhere".to_owned(),
+                Err(Fault::Name(fault)) => format!("{fault:?}"),
                 Err(fault) => format!("{fault:?}"),
             },
         }

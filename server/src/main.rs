@@ -18,11 +18,13 @@ mod options;
 mod origin;
 mod phase;
 mod process;
+mod purpose;
 mod reload;
 mod routes;
 mod settings;
 mod signals;
 mod startup;
+mod topic_pattern;
 mod units;
 mod voice;
 

@@ -10,7 +10,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use tidegate_engine::{Handle, Snapshot};
+use tidegate_engine::{Handle, RateLimit, Snapshot};
 
 use crate::process::Process;
 use crate::reload::Reloader;
@@ -219,6 +219,7 @@ impl Collector for Server {
                     .collect()
             },
         )?;
+        write_rate_limits(&mut encoder, &shards)?;
         let help = "Handshakes that were refused or failed, by cause";
         write_causes(
             &mut encoder,
@@ -252,6 +253,30 @@ fn write_causes(
     for (index, shard) in shards.iter().enumerate() {
         for (cause, count) in causes(shard) {
             let labels = [("shard", index.to_string()), (label, cause.to_owned())];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// How often clients said more than their rates allow, for each shard, limit and policy.
+fn write_rate_limits(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -> fmt::Result {
+    let help = "Clients that were closed or slowed down for what they said, by limit and policy";
+    let name = "tidegate_rate_limited";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (index, shard) in shards.iter().enumerate() {
+        for (limit, policy, count) in shard.rate_limits() {
+            let limit = match limit {
+                RateLimit::SharedMessages => "user_messages",
+                RateLimit::SharedBytes => "user_bytes",
+                own @ (RateLimit::Messages | RateLimit::Bytes) => own.name(),
+            };
+            let index = index.to_string();
+            let labels = [
+                ("shard", index.as_str()),
+                ("limit", limit),
+                ("policy", policy.name()),
+            ];
             write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
         }
     }

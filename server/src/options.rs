@@ -304,10 +304,12 @@ mod tests {
     use std::time::Duration;
 
     use clap::CommandFactory;
-    use tidegate_engine::{Compression, Descriptors, Host, Io, Limits};
+    use tidegate_engine::{
+        Compression, CompressionTier, Descriptors, Host, Io, Limits, Profile, Rate, RatePolicy,
+    };
 
     use crate::config::Configuration;
-    use crate::settings::{ServeSettings, Timeouts};
+    use crate::settings::{self, ServeSettings};
 
     use super::*;
 
@@ -357,17 +359,12 @@ mod tests {
         assert_eq!(settings.host, Host::Auto);
         assert_eq!(settings.descriptors, Descriptors::Shared);
         assert_eq!(settings.message_size_max, 65_536);
-        assert_eq!(settings.outbox_bytes_max, 192 * 1024);
-        assert_eq!(settings.compression, Compression::Shared);
         let limits = Limits::default();
-        let timeouts = Timeouts {
-            handshake: limits.handshake_timeout,
-            message: limits.message_timeout,
-            send: limits.send_timeout,
-            close: limits.close_timeout,
-        };
-        assert_eq!(settings.timeouts, timeouts, "the engine's own");
+        assert_eq!(settings.handshake_timeout, limits.handshake_timeout);
+        assert_eq!(settings.profile, limits.profile, "the engine's own");
         let configuration = load("tidegate serve").unwrap();
+        let tier = settings::tier(&configuration.values);
+        assert_eq!(tier, CompressionTier::Shared);
         assert_eq!(configuration.drain_timeout(), Duration::from_secs(10));
         assert_eq!(
             configuration.values.origins("server.origins"),
@@ -392,11 +389,13 @@ mod tests {
         assert_eq!(settings.io, Io::Uring);
         assert_eq!(settings.descriptors, Descriptors::PerShard);
         assert_eq!(settings.message_size_max, 1 << 20);
-        assert_eq!(settings.outbox_bytes_max, 1 << 20);
+        assert_eq!(settings.profile.outbox_bytes_max, 1 << 20);
         assert_eq!(
             settings.compression,
             Compression::Takeover { bytes_max: 2 << 20 }
         );
+        let tier = settings::tier(&configuration.values);
+        assert_eq!(tier, CompressionTier::Takeover);
         assert_eq!(configuration.drain_timeout(), Duration::from_millis(500));
         let (key, origins) = configuration.values.get("server.origins");
         assert_eq!(origins.value.show(), "https://a.example, *");
@@ -411,19 +410,43 @@ mod tests {
             "tidegate serve --handshake-timeout 1s --message-timeout 2m --send-timeout 300ms \
              --close-timeout 1h",
         );
-        let expected = Timeouts {
-            handshake: Duration::from_secs(1),
-            message: Duration::from_secs(120),
-            send: Duration::from_millis(300),
-            close: Duration::from_secs(3600),
+        assert_eq!(settings.handshake_timeout, Duration::from_secs(1));
+        let expected = Profile {
+            message_timeout: Duration::from_secs(120),
+            send_timeout: Duration::from_millis(300),
+            close_timeout: Duration::from_secs(3600),
+            ..Profile::default()
         };
-        assert_eq!(settings.timeouts, expected);
+        assert_eq!(settings.profile, expected);
         for name in ["handshake", "message", "send", "close"] {
             for bad in ["0s", "99ms", "61m", "10", "soon"] {
                 let said = refused(&format!("tidegate serve --{name}-timeout {bad}"));
                 assert!(said.contains(&format!("--{name}-timeout")), "{said}");
             }
         }
+    }
+
+    #[test]
+    fn rates_are_taken_and_a_burst_is_a_second_unless_it_is_written() {
+        let rates = |line: &str| serve(line).profile.rates;
+        let rate = |per_second, burst| Rate { per_second, burst };
+        let plain = rates("tidegate serve --message-rate 10 --byte-rate 1KiB --rate-policy slow");
+        assert_eq!(plain.messages, rate(10, 0));
+        assert_eq!(plain.bytes, rate(1024, 65_550), "one largest message");
+        assert_eq!(plain.policy, RatePolicy::Slow);
+        let wide = rates("tidegate serve --byte-rate 1MiB");
+        assert_eq!(wide.bytes, rate(1 << 20, 1 << 20));
+        assert_eq!(wide.policy, RatePolicy::Close);
+        let own = "--message-rate 1 --message-burst 7 --byte-rate 1KiB --byte-burst 100KiB";
+        let own = rates(&format!("tidegate serve {own}"));
+        assert_eq!(own.messages, rate(1, 7));
+        assert_eq!(own.bytes, rate(1024, 102_400));
+        let off = rates("tidegate serve --message-burst 7 --byte-burst 100KiB");
+        assert!(off.is_off());
+        let line = "tidegate serve --byte-rate 1MiB --byte-burst 2KiB";
+        let said = refused(line);
+        assert!(said.contains("max-message of 64KiB"), "{said}");
+        assert!(load(&format!("{line} --rate-policy slow")).is_ok());
     }
 
     #[test]

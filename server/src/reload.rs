@@ -187,7 +187,6 @@ fn merged(before: &Configuration, mut after: Configuration) -> Configuration {
     for (index, setting) in kept {
         after.values.set(index, setting);
     }
-    after.outbox_size = before.outbox_size;
     after
 }
 

@@ -3,15 +3,28 @@
 //! A look-up is two searches in sorted lists, and allocates nothing: the whole path, and what
 //! stands before its last segment. They are made anew by a reload, and never changed.
 
+use std::time::Duration;
+
+use tidegate_engine::{CompressionTier, Profile};
+
 use crate::config::Configuration;
 use crate::config::pattern::Pattern;
 use crate::config::values::Values;
+use crate::names::NameRules;
 use crate::origin::OriginPolicy;
+use crate::settings;
+use crate::topic_pattern::TopicPattern;
 
 /// The endpoints by their paths.
 #[derive(Debug)]
 pub(crate) struct Routes {
     page: bool,
+    /// How long whoever connects has for its request.
+    pub(crate) handshake_timeout: Duration,
+    /// What the names of topics may be.
+    pub(crate) name_rules: NameRules,
+    /// How many topics a shard may have; 0 is no limit.
+    pub(crate) topics_max: usize,
     /// By the whole path; sorted.
     exact: Box<[(Box<str>, Route)]>,
     /// By what stands before the topic, with its slash; sorted.
@@ -24,6 +37,12 @@ pub(crate) struct Route {
     pub(crate) kind: EndpointKind,
     pub(crate) origins: OriginPolicy,
     pub(crate) message_size_max: usize,
+    /// Those that there are here.
+    pub(crate) topics: Box<[TopicPattern]>,
+    /// How many of them a feed may hear.
+    pub(crate) topics_per_connection: usize,
+    pub(crate) profile: Profile,
+    pub(crate) compression: CompressionTier,
 }
 
 /// What an endpoint is for.
@@ -57,8 +76,12 @@ impl Routes {
                 None => {}
             }
         }
+        let values = &configuration.values;
         Self {
-            page: configuration.values.switch("server.page"),
+            page: values.switch("server.page"),
+            handshake_timeout: values.span("timeouts.handshake"),
+            name_rules: settings::name_rules(values),
+            topics_max: values.count("limits.topics-max").unwrap_or_default(),
             exact: sorted(exact),
             topics: sorted(topics),
         }
@@ -84,9 +107,9 @@ impl Routes {
 
 impl Route {
     fn of(values: &Values, configuration: &Configuration) -> Self {
-        let usual = configuration.values.origins("server.origins");
-        let origins = values.origins("origins").or(usual).unwrap_or_default();
-        let usual = configuration.message_size_max();
+        let here = configuration.values.overridden_by(values);
+        let origins = here.origins("server.origins").unwrap_or_default();
+        let topics_per_connection = here.count("limits.topics-per-connection");
         Self {
             kind: match values.choice("kind") {
                 "topic" => EndpointKind::Topic,
@@ -94,7 +117,11 @@ impl Route {
                 _ => EndpointKind::Echo,
             },
             origins: OriginPolicy::new(origins),
-            message_size_max: values.size("max-message").unwrap_or(usual),
+            message_size_max: settings::message_size_max(&here),
+            topics: values.topics("topics").into(),
+            topics_per_connection: topics_per_connection.unwrap_or(1),
+            profile: settings::profile(&here, configuration.outbox_size),
+            compression: settings::tier(&here),
         }
     }
 }

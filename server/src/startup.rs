@@ -169,21 +169,12 @@ fn start_engine(
     shards: usize,
     connections_expected: usize,
 ) -> Result<Engine, Failure> {
-    let defaults = Limits::default();
     let limits = Limits {
         message_size_max: settings.message_size_max,
-        outbox_bytes_max: settings.outbox_bytes_max,
-        // A peer must be paused well before it is cut off.
-        outbox_pause_size: defaults
-            .outbox_pause_size
-            .min(settings.outbox_bytes_max / 3),
-        handshake_timeout: settings.timeouts.handshake,
-        message_timeout: settings.timeouts.message,
-        send_timeout: settings.timeouts.send,
-        close_timeout: settings.timeouts.close,
+        handshake_timeout: settings.handshake_timeout,
         connections_expected,
         profile: settings.profile.clone(),
-        ..defaults
+        ..Limits::default()
     };
     let engine_settings = Settings {
         listen: settings.listen,

@@ -319,3 +319,52 @@ fn ascii_within_a_character_is_found_whatever_it_is_cut_by() {
         }
     }
 }
+
+/// All frames but close frames that a session has seen come to an end, asked after each chunk.
+fn frames_counted(wire: &[u8], cut: usize, asking: bool) -> u32 {
+    let mut session = Session::server(Settings::default()).with_deflate();
+    let mut answers = Vec::new();
+    let (mut count, mut wire) = (0, wire.to_vec());
+    for chunk in wire.chunks_mut(cut) {
+        let mut input = Input::new(chunk);
+        loop {
+            let event = session.receive(&mut input, &mut answers).unwrap();
+            count += match &event {
+                Some(Event::Message(message)) => message.frame_count(),
+                Some(Event::Deflated(message)) => message.frame_count(),
+                Some(_) => 1,
+                None => 0,
+            };
+            if event.is_none() {
+                break;
+            }
+        }
+        if asking {
+            count += session.take_fragment_count();
+        }
+    }
+    count + session.take_fragment_count()
+}
+
+#[test]
+fn every_frame_is_counted_once_however_the_input_is_cut_and_whenever_somebody_asks() {
+    let wire = [
+        masked(FIN | TEXT, b"whole"),
+        masked(BINARY, b""),
+        masked(CONTINUATION, b""),
+        masked(FIN | PING, b"between"),
+        masked(CONTINUATION, b"ab"),
+        masked(FIN, b"c"),
+        masked(RSV1 | TEXT, b"\x00"),
+        masked(FIN, b""),
+        masked(FIN | PONG, b""),
+        masked(TEXT, b"unfinished"),
+        masked(CONTINUATION, b""),
+    ]
+    .concat();
+    for cut in 1..=wire.len() {
+        for asking in [false, true] {
+            assert_eq!(frames_counted(&wire, cut, asking), 11, "{cut} {asking}");
+        }
+    }
+}

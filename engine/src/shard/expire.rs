@@ -52,6 +52,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if !self.surveys.is_empty() {
             self.go_on_surveying();
         }
+        self.take_hurried();
         if !self.listings.is_empty() {
             self.go_on_listing();
         }
@@ -89,6 +90,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// `tick` is the one that came up. The deadline was set for whatever is next: what it is
     /// shows now.
     fn on_deadline(&mut self, slot: u32, tick: Tick) {
+        let may_go_on = self.core.is_throttle_over(slot, tick);
         let connection = self.core.connection(slot);
         let (flags, message_due) = (connection.flags, connection.message_due);
         match &connection.stage {
@@ -104,6 +106,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 };
                 self.abandon(slot, reason, true);
             }
+            Stage::Open(_) if may_go_on => self.on_tokens(slot),
             Stage::Open(_) if message_due != 0 && message_due <= tick => {
                 let why = EndReason::MessageTimeout;
                 self.core

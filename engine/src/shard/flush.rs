@@ -4,7 +4,6 @@ use smallvec::SmallVec;
 use tidegate_io::{Driver, Piece};
 
 use super::{Flags, Handler, NONE, Op, Shard, Socket, Stage, Submitted};
-use crate::core::Operation;
 use crate::outbox::Outbox;
 #[cfg(test)]
 use crate::planted::Bug;
@@ -121,10 +120,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let connection = &mut self.core.connections[slot as usize];
         match submitted {
             Submitted::Done => {
-                if connection.flags.has(Flags::PAUSED) {
-                    connection.flags.clear(Flags::PAUSED);
-                    self.core.operations.push(Operation::Resume { slot });
-                }
+                self.core.resume(slot);
             }
             Submitted::Pending => {
                 connection.flags.set(Flags::SENDING);
@@ -199,10 +195,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         } else {
             core.after_sent(slot);
         }
-        let connection = &mut core.connections[slot as usize];
-        if connection.pending == NONE && connection.flags.has(Flags::PAUSED) {
-            connection.flags.clear(Flags::PAUSED);
-            core.operations.push(Operation::Resume { slot });
+        if core.connections[slot as usize].pending == NONE {
+            core.resume(slot);
         }
         if let Some(unread) = unread {
             self.read_on(slot, unread);
@@ -212,12 +206,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// More is under way, but no more replies wait than may: the peer is received from again.
     fn resume(&mut self, slot: u32) {
         let core = &mut self.core;
-        let is_paused = core.connections[slot as usize].flags.has(Flags::PAUSED);
-        if !is_paused || core.is_behind(slot) {
+        if core.is_behind(slot) || !core.resume(slot) {
             return;
         }
-        core.connections[slot as usize].flags.clear(Flags::PAUSED);
-        core.operations.push(Operation::Resume { slot });
         let outbox = core.connections[slot as usize].outbox;
         if let Some(unread) = core.outboxes[outbox as usize].take_unread() {
             self.read_on(slot, unread);

@@ -9,6 +9,7 @@ use tidegate_proto::{
 
 use super::{Context, EndReason, Flags, Handler, NONE, Shard, Stage};
 use crate::core::{Operation, WireKind};
+use crate::rates::What;
 
 /// After the kernel could not accept, it is asked again so much later: often enough to serve
 /// soon when there are descriptors again, and seldom enough to cost nothing.
@@ -51,6 +52,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 return;
             }
             self.core.pause_if_full(slot);
+            let flags = self.core.connections[slot as usize].flags;
+            if flags.has(Flags::METERED) && self.hold_if_spent(slot, &mut unread, read) {
+                return;
+            }
             let connection = &self.core.connections[slot as usize];
             if connection.flags.has(Flags::PAUSED) && connection.outbox != NONE {
                 self.core.outboxes[connection.outbox as usize].hold(&unread[read..]);
@@ -162,8 +167,9 @@ impl<H: Handler> Half<'_, H> {
             Completion::Accepted { peer } => {
                 let slot = self.core.insert(peer.address);
                 self.core.operations.push(Operation::Open { slot, peer });
-                self.core
-                    .set_deadline(slot, self.core.limits.handshake_timeout);
+                let usual = self.core.limits.handshake_timeout;
+                let timeout = self.handler.handshake_timeout().unwrap_or(usual);
+                self.core.set_handshake_deadline(slot, timeout);
             }
             Completion::Ended { socket } => return Next::Ended(socket.0),
             Completion::Gone { socket, error } => {
@@ -187,7 +193,13 @@ impl<H: Handler> Half<'_, H> {
         match &mut connection.stage {
             Stage::Open(_) => {
                 connection.heard = tick;
-                self.on_chunk(slot, bytes)
+                if connection.flags.has(Flags::METERED) {
+                    return self.on_metered_chunk(slot, bytes);
+                }
+                match self.on_frames_as::<false>(slot, bytes) {
+                    Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
+                    next => next,
+                }
             }
             Stage::Handshake { head } => {
                 let head = std::mem::take(head);
@@ -198,7 +210,6 @@ impl<H: Handler> Half<'_, H> {
     }
 
     /// Bytes of an open WebSocket, which are lent.
-    #[inline]
     pub(super) fn on_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         match self.on_frames(slot, bytes) {
             Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
@@ -208,6 +219,18 @@ impl<H: Handler> Half<'_, H> {
 
     /// Bytes of an open WebSocket, as far as what they bring forth can be queued.
     fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+        if self.core.connections[slot as usize]
+            .flags
+            .has(Flags::METERED)
+        {
+            self.on_frames_as::<true>(slot, bytes)
+        } else {
+            self.on_frames_as::<false>(slot, bytes)
+        }
+    }
+
+    /// The same for a connection whose rates are limited, or are not, which costs nothing then.
+    fn on_frames_as<const METERED: bool>(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.reply_to(slot);
         let messages_before = self.core.counted.messages_in;
         let mut input = Input::new(bytes);
@@ -216,7 +239,11 @@ impl<H: Handler> Half<'_, H> {
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
             };
-            match open.session.receive(&mut input, &mut self.core.turn.wire) {
+            let event = open.session.receive(&mut input, &mut self.core.turn.wire);
+            if METERED && let Some(next) = self.meter_event(slot, start, &event) {
+                return next;
+            }
+            match event {
                 Ok(Some(Event::Message(ReceivedMessage::Lent(message)))) => {
                     self.on_message(slot, message);
                 }
@@ -229,7 +256,10 @@ impl<H: Handler> Half<'_, H> {
             if input.is_empty() {
                 break;
             }
-            if self.core.is_full() || self.core.is_behind(slot) {
+            if self.core.is_full()
+                || self.core.is_behind(slot)
+                || METERED && self.core.is_spent(slot)
+            {
                 return Next::Unread(input.remaining());
             }
         }
@@ -246,6 +276,9 @@ impl<H: Handler> Half<'_, H> {
             {
                 self.after_frames(slot, ended);
             }
+        }
+        if METERED {
+            self.after_metered(slot);
         }
         Next::Nothing
     }
@@ -336,7 +369,12 @@ impl<H: Handler> Half<'_, H> {
         };
         if open.session.message_open() {
             if let Some(direct) = open.session.take_buffer(DIRECT_SIZE_MIN) {
-                let (buffer, size) = (direct.buffer, direct.wanted);
+                let mut size = direct.wanted;
+                if connection.flags.has(Flags::METERED) {
+                    // What it says in one read is the most that it can owe.
+                    size = size.min(DIRECT_SIZE_MIN);
+                }
+                let buffer = direct.buffer;
                 self.core
                     .operations
                     .push(Operation::ReceiveInto { slot, buffer, size });
@@ -363,13 +401,27 @@ impl<H: Handler> Half<'_, H> {
             open.used = self.core.tick;
         }
         let before = open.session.buffer_size_given();
-        self.core.counted.bytes_in += buffer.len().saturating_sub(before) as u64;
+        let size = buffer.len().saturating_sub(before) as u64;
+        self.core.counted.bytes_in += size;
+        let is_metered = connection.flags.has(Flags::METERED);
+        if is_metered && let Err(limit) = self.core.meter(slot, What::Bytes, size) {
+            return self.end_over(slot, start, limit);
+        }
+        let Some(open) = self.core.connections[slot as usize].open() else {
+            return Next::Nothing;
+        };
         let messages_before = self.core.counted.messages_in;
         let event = open.session.give_buffer(buffer, &mut self.core.turn.wire);
+        if is_metered && let Some(next) = self.meter_event(slot, start, &event) {
+            return next;
+        }
         if let Some(next @ (Next::Ended(_) | Next::End(..))) = self.on_event(slot, start, event) {
             return next;
         }
         self.after_frames(slot, self.core.counted.messages_in != messages_before);
+        if is_metered {
+            self.after_metered(slot);
+        }
         Next::Nothing
     }
 }

@@ -4,7 +4,7 @@ use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_req
 use tidegate_proto::{Session, Settings};
 
 use super::receive::{Half, Next};
-use super::{Context, Handler, Stage};
+use super::{Context, Flags, Handler, Stage};
 use crate::compression::Agreed;
 use crate::connection::Open;
 use crate::{Answer, Reply, RequestContext, Upgrade};
@@ -79,11 +79,20 @@ impl<H: Handler> Half<'_, H> {
                 return false;
             }
         };
+        let profile = wanted
+            .profile
+            .map(|profile| self.core.profiles.intern(profile));
+        let Ok(profile) = profile.unwrap_or(Ok(0)) else {
+            let reason = "too many configurations are in use at a time";
+            self.refuse(slot, &Refusal::new(503, "profiles", reason));
+            return false;
+        };
         let protocol = wanted
             .protocol
             .as_deref()
             .filter(|chosen| accepted.protocols().any(|offered| offered == *chosen));
-        let agreed = self.core.compressor.agree(request, &accepted);
+        let compressor = &self.core.compressor;
+        let agreed = compressor.agree(request, &accepted, wanted.compression);
         let mut extension = String::new();
         if let Some(agreed) = &agreed {
             agreed.write_response(&mut extension);
@@ -104,9 +113,12 @@ impl<H: Handler> Half<'_, H> {
         } else {
             session
         };
-        connection.profile = wanted
-            .profile
-            .map_or(0, |profile| self.core.profiles.intern(&profile));
+        connection.profile = profile;
+        let is_paced = !self.core.profiles.get(profile).paces.is_off();
+        if is_paced || wanted.meter.is_some() {
+            connection.flags.set(Flags::METERED);
+            self.core.meters.open(slot, wanted.meter);
+        }
         connection.deadline = 0;
         let open = Open::new(session, agreed, wanted.state, self.core.tick);
         connection.stage = Stage::Open(open);
@@ -122,11 +134,13 @@ impl<H: Handler> Half<'_, H> {
 
     /// What came behind the head belongs to the WebSocket, or to nobody.
     fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
-        if opened && !rest.is_empty() {
-            self.on_chunk(slot, rest)
-        } else {
-            Next::Nothing
+        if !opened || rest.is_empty() {
+            return Next::Nothing;
         }
+        if self.core.connection(slot).flags.has(Flags::METERED) {
+            return self.on_metered_chunk(slot, rest);
+        }
+        self.on_chunk(slot, rest)
     }
 
     fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {

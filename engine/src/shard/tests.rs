@@ -12,7 +12,7 @@ use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
     Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits, Message,
-    Profile, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
+    Profile, Rate, RatePolicy, Rates, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
 };
 
 mod allocations;
@@ -23,6 +23,7 @@ mod laws;
 mod listing;
 mod peer;
 mod presence;
+mod rates;
 mod simulation;
 mod slow;
 mod tasks;
@@ -115,11 +116,13 @@ fn patient() -> Limits {
     let long = Duration::from_secs(50_000_000);
     Limits {
         handshake_timeout: long,
-        message_timeout: long,
-        send_timeout: long,
-        close_timeout: long,
         linger_timeout: long,
-        profile: Profile::quiet(),
+        profile: Profile {
+            message_timeout: long,
+            send_timeout: long,
+            close_timeout: long,
+            ..Profile::quiet()
+        },
         ..Limits::default()
     }
 }

@@ -41,7 +41,7 @@ pub struct ConnectionInfo {
     pub dropped: u32,
     /// How many topics it hears.
     pub subscription_count: usize,
-    /// Whether it is not received from before it has read.
+    /// Whether it is not received from before it has read, or may say more by its rates.
     pub is_paused: bool,
 }
 

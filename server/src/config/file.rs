@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -218,8 +219,16 @@ impl Reader<'_> {
         let span = value.span();
         let outcome = match (key.kind, value.get_ref()) {
             (Kind::Origins, DeValue::Array(array)) => {
-                return self.origins(key, array.iter()).map(|value| Setting {
-                    value,
+                let rules = self.items(key, array.iter());
+                return rules.map(|rules| Setting {
+                    value: Value::Origins(rules),
+                    source: self.source(&span),
+                });
+            }
+            (Kind::Topics, DeValue::Array(array)) if !array.is_empty() => {
+                let patterns = self.items(key, array.iter());
+                return patterns.map(|patterns| Setting {
+                    value: Value::Topics(patterns),
                     source: self.source(&span),
                 });
             }
@@ -232,7 +241,7 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins, _) => Err(key.kind.allowed()),
+            (Kind::Origins | Kind::Topics, _) => Err(key.kind.allowed()),
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {
@@ -256,11 +265,12 @@ impl Reader<'_> {
         }
     }
 
-    fn origins<'a, 'i: 'a>(
+    /// The items of a list; `None` if one of them is a fault.
+    fn items<'a, 'i: 'a, T: FromStr<Err = String>>(
         &mut self,
         key: &Key,
         items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
-    ) -> Option<Value> {
+    ) -> Option<Vec<T>> {
         let mut rules = Vec::new();
         let before = self.faults.len();
         for item in items {
@@ -277,7 +287,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (self.faults.len() == before).then_some(Value::Origins(rules))
+        (self.faults.len() == before).then_some(rules)
     }
 
     fn fault(&mut self, span: &Range<usize>, text: &str) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::config::value::{Kind, Value};
 
+mod limits;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -45,7 +47,7 @@ const UNSENT_SIZE_CEILING: usize = 1 << 30;
 pub(crate) const ENDPOINTS_MAX: usize = 1000;
 
 /// One key.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     /// Its section and its name, such as `limits.max-message`.
     pub(crate) name: &'static str,
@@ -161,8 +163,16 @@ pub(crate) const SECTIONS: [(&str, &str); 6] = [
 /// What stands above the endpoints.
 pub(crate) const ENDPOINT_ABOUT: &str = "What clients find on the public port";
 
-/// All keys but those of endpoints, by section, in the order in which they are shown.
-pub(crate) static KEYS: &[Key] = &[
+/// All keys but those of endpoints; of a section, in the order in which they are shown.
+pub(crate) static KEYS: &[Key] =
+    &joined::<{ SERVER_KEYS.len() + limits::KEYS.len() }>(SERVER_KEYS, limits::KEYS);
+
+/// The keys of an endpoint. A reload takes them all.
+pub(crate) static ENDPOINT_KEYS: &[Key] = &joined::<
+    { PLACE_KEYS.len() + limits::ENDPOINT_KEYS.len() },
+>(PLACE_KEYS, limits::ENDPOINT_KEYS);
+
+const SERVER_KEYS: &[Key] = &[
     Key::new(
         "server.listen",
         Kind::Address,
@@ -241,19 +251,18 @@ pub(crate) static KEYS: &[Key] = &[
         Default::Auto("one largest message and 128KiB"),
         "How much may wait for a client that does not read, before it is disconnected",
     )
-    .flag("outbox-max"),
+    .flag("outbox-max")
+    .reloads(),
     Key::new(
         "limits.slow",
-        Kind::Choice {
-            name: "POLICY",
-            words: &["disconnect", "drop-oldest", "drop-newest", "latest", "pause"],
-        },
+        limits::SLOW,
         Default::Text("disconnect"),
         "What happens to what is published for a client that does not read: it is disconnected when \
          its outbox is full, or the oldest or the newest is dropped, or only the latest of each key is \
          kept, or (pause) it is also not listened to while anything waits for it",
     )
-    .flag("slow"),
+    .flag("slow")
+    .reloads(),
     Key::new(
         "limits.notsent-lowat",
         Kind::SizeOrNone {
@@ -267,15 +276,13 @@ pub(crate) static KEYS: &[Key] = &[
     .flag("notsent-lowat"),
     Key::new(
         "compression.tier",
-        Kind::Choice {
-            name: "TIER",
-            words: &["off", "shared", "takeover"],
-        },
+        limits::TIER,
         Default::Text("shared"),
         "How messages are compressed for those who can: not at all, with contexts shared by all \
          (no memory per connection), or with contexts of their own, which compress better",
     )
-    .flag("compression"),
+    .flag("compression")
+    .reloads(),
     Key::new(
         "compression.memory",
         Kind::Size {
@@ -318,31 +325,36 @@ pub(crate) static KEYS: &[Key] = &[
         "10s",
         "How long a client may take to connect and send its whole request",
     )
-    .flag("handshake-timeout"),
+    .flag("handshake-timeout")
+    .reloads(),
     timeout(
         "timeouts.message",
         "60s",
         "How long a message may take from its first byte to its last; then 1008",
     )
-    .flag("message-timeout"),
+    .flag("message-timeout")
+    .reloads(),
     timeout(
         "timeouts.send",
         "30s",
         "How long what was sent may wait for a client that does not read; then a reset",
     )
-    .flag("send-timeout"),
+    .flag("send-timeout")
+    .reloads(),
     timeout(
         "timeouts.close",
         "5s",
         "How long a client may take to answer a close; then a reset",
     )
-    .flag("close-timeout"),
+    .flag("close-timeout")
+    .reloads(),
     watch(
         "heartbeat.ping-interval",
         "45s",
         "How often each client is pinged, spread over the clients; 0s: never",
     )
-    .flag("ping-interval"),
+    .flag("ping-interval")
+    .reloads(),
     Key::new(
         "heartbeat.pings-missed",
         Kind::Count {
@@ -352,25 +364,29 @@ pub(crate) static KEYS: &[Key] = &[
         Default::Text("2"),
         "After how many pings without a sign of life a client is closed with 1008",
     )
-    .flag("pings-missed"),
+    .flag("pings-missed")
+    .reloads(),
     watch(
         "heartbeat.read-idle-timeout",
         "0s",
         "How long a client may say nothing at all, not even a pong; then 1008; 0s: for ever",
     )
-    .flag("read-idle-timeout"),
+    .flag("read-idle-timeout")
+    .reloads(),
     watch(
         "heartbeat.write-idle-timeout",
         "0s",
         "How long a client may be sent nothing; then it is pinged; 0s: for ever",
     )
-    .flag("write-idle-timeout"),
+    .flag("write-idle-timeout")
+    .reloads(),
     watch(
         "heartbeat.idle-timeout",
         "0s",
         "How long no message may go either way, pings aside; then 1000; 0s: for ever",
     )
-    .flag("idle-timeout"),
+    .flag("idle-timeout")
+    .reloads(),
     watch(
         "heartbeat.tcp-user-timeout",
         "0s",
@@ -387,8 +403,7 @@ pub(crate) static KEYS: &[Key] = &[
     .flag("share-port"),
 ];
 
-/// The keys of an endpoint. A reload takes them all.
-pub(crate) static ENDPOINT_KEYS: &[Key] = &[
+const PLACE_KEYS: &[Key] = &[
     Key::new(
         "path",
         Kind::Path,
@@ -434,6 +449,20 @@ pub(crate) const DEFAULT_ENDPOINTS: [(&str, &str); 3] = [
     ("/ws/{topic}", "topic"),
     ("/feed/{topic}", "feed"),
 ];
+
+/// One table behind the other; `N` is how many keys that makes.
+const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
+    let mut all = [first[0]; N];
+    let mut index = 0;
+    while index < N {
+        all[index] = match index < first.len() {
+            true => first[index],
+            false => second[index - first.len()],
+        };
+        index += 1;
+    }
+    all
+}
 
 const fn timeout(name: &'static str, default: &'static str, about: &'static str) -> Key {
     let kind = Kind::Span {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::pattern::Pattern;
 use crate::origin::OriginRule;
+use crate::topic_pattern::TopicPattern;
 use crate::units;
 
 /// What a key takes.
@@ -33,6 +34,8 @@ pub(crate) enum Kind {
     Origins,
     /// A path of the public port, or a pattern for many.
     Path,
+    /// Topics by their names, or patterns for many.
+    Topics,
 }
 
 /// The value of a key.
@@ -48,6 +51,7 @@ pub(crate) enum Value {
     Switch(bool),
     Origins(Vec<OriginRule>),
     Path(Pattern),
+    Topics(Vec<TopicPattern>),
 }
 
 /// The word for [`Value::Auto`], where it can be written.
@@ -104,6 +108,11 @@ impl Kind {
                 rules.map(Value::Origins)
             }
             Self::Path => text.parse().map(Value::Path),
+            Self::Topics => {
+                let patterns = text.split(',').map(|pattern| pattern.trim().parse());
+                let patterns: Result<_, String> = patterns.collect();
+                patterns.map(Value::Topics)
+            }
         }
     }
 
@@ -142,6 +151,7 @@ impl Kind {
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
+            Self::Topics => "write a list of topics, such as [\"room-*\", \"news\"]".to_owned(),
         }
     }
 
@@ -156,6 +166,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
             Self::Path => "PATH",
+            Self::Topics => "TOPIC",
         }
     }
 
@@ -192,6 +203,7 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
+            Self::Topics => "a list of topics, or patterns such as `\"room-*\"`".to_owned(),
         }
     }
 }
@@ -210,6 +222,7 @@ impl Value {
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
             Self::Path(pattern) => pattern.to_string(),
+            Self::Topics(patterns) => show_all(patterns).join(", "),
         }
     }
 
@@ -217,10 +230,8 @@ impl Value {
     pub(crate) fn toml(&self) -> String {
         match self {
             Self::Count(_) | Self::Switch(_) => self.show(),
-            Self::Origins(rules) => {
-                let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
-                format!("[{}]", quoted.join(", "))
-            }
+            Self::Origins(rules) => list(&show_all(rules)),
+            Self::Topics(patterns) => list(&show_all(patterns)),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -236,6 +247,7 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
+            Self::Topics(patterns) => show_all(patterns).into(),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -246,8 +258,13 @@ impl Value {
     }
 }
 
-fn show_all(rules: &[OriginRule]) -> Vec<String> {
-    rules.iter().map(ToString::to_string).collect()
+fn show_all(items: &[impl ToString]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn list(items: &[String]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| quote(item)).collect();
+    format!("[{}]", quoted.join(", "))
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.
@@ -282,6 +299,7 @@ mod tests {
             (Kind::Switch, "true"),
             (Kind::Origins, "https://a.example, http://b.example:3000, *"),
             (Kind::Path, "/ws/{topic}"),
+            (Kind::Topics, "room-*, news"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);

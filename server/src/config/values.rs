@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::pattern::Pattern;
-use crate::config::schema::Key;
+use crate::config::schema::{Default, Key};
 use crate::config::source::Source;
 use crate::config::value::Value;
 use crate::origin::OriginRule;
+use crate::topic_pattern::TopicPattern;
 
 /// A value, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,20 @@ impl Values {
 
     pub(crate) fn set(&mut self, index: usize, setting: Setting) {
         self.settings[index] = setting;
+    }
+
+    /// What holds at an endpoint: what it says for itself goes before what the server says.
+    pub(crate) fn overridden_by(&self, own: &Self) -> Self {
+        let mut all = self.clone();
+        for (key, setting) in own.iter() {
+            if let Default::Inherit(usual) = key.default
+                && setting.value != Value::Auto
+                && let Some(index) = self.keys.iter().position(|known| known.name == usual)
+            {
+                all.set(index, setting.clone());
+            }
+        }
+        all
     }
 
     /// Each key with its value.
@@ -118,6 +133,13 @@ impl Values {
         match &self.get(name).1.value {
             Value::Auto => None,
             Value::Origins(rules) => Some(rules),
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn topics(&self, name: &str) -> &[TopicPattern] {
+        match &self.get(name).1.value {
+            Value::Topics(patterns) => patterns,
             other => wrong(name, other),
         }
     }

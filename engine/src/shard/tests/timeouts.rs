@@ -214,7 +214,10 @@ fn accepting_goes_on_after_the_file_table_was_full() {
 fn an_end_that_takes_longer_than_ten_seconds_is_counted() {
     for (seconds, late) in [(5, 0), (20, 1)] {
         let limits = Limits {
-            close_timeout: Duration::from_secs(seconds),
+            profile: Profile {
+                close_timeout: Duration::from_secs(seconds),
+                ..Profile::default()
+            },
             ..Limits::default()
         };
         let mut stand = Stand::new(9, Faults::none(), 1, &limits);

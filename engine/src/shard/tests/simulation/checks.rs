@@ -100,9 +100,14 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
 fn sizes(core: &Core<Hall>) -> Result<(), String> {
     let limits = &core.limits;
     let message = limits.message_size_max;
-    let outbox_max = limits.outbox_bytes_max + message + SLACK;
-    let mut owners = 0;
+    let outbox_max = limits.profile.outbox_bytes_max + message + SLACK;
+    let (mut owners, mut throttled) = (0, 0);
     for (slot, connection) in &core.connections {
+        if connection.flags.has(Flags::THROTTLED) {
+            throttled += 1;
+            let paused = connection.flags.has(Flags::PAUSED);
+            hold!(paused, "slot {slot} waits for tokens, and is received from");
+        }
         if connection.outbox != NONE {
             owners += 1;
             let used = core.outboxes[connection.outbox as usize].bytes_waiting();
@@ -137,6 +142,11 @@ fn sizes(core: &Core<Hall>) -> Result<(), String> {
             );
         }
     }
+    hold!(
+        core.meters.throttled_count() == throttled,
+        "{} wait for tokens, and {throttled} are marked so",
+        core.meters.throttled_count()
+    );
     hold!(
         core.outboxes.len() == owners,
         "{} outboxes, {owners} owners",
@@ -258,6 +268,7 @@ fn lossy(reason: EndReason) -> bool {
             | EndReason::MessageTimeout
             | EndReason::CloseTimeout
             | EndReason::HeartbeatTimeout
+            | EndReason::RateLimited
             | EndReason::Stopped
     )
 }
@@ -323,10 +334,12 @@ pub(super) fn when_over(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
         core.connections.len(),
         core.outboxes.len(),
         core.topics.len(),
+        core.meters.memory(),
+        core.profiles.user_count(),
     ];
     hold!(
-        left == [0; 3],
-        "connections, outboxes, topics are left: {left:?}"
+        left == [0; 5],
+        "connections, outboxes, topics, memory of meters, profiles are left: {left:?}"
     );
     Ok(())
 }
@@ -356,6 +369,7 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
                 | EndReason::SendTimeout
                 | EndReason::MessageTimeout
                 | EndReason::CloseTimeout
+                | EndReason::RateLimited
         );
         let asked = matches!(
             reason,

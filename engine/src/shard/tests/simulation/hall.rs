@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::office::{Desk, Employed, Errand, Worker};
 use super::*;
@@ -72,12 +73,16 @@ pub(super) struct Record {
     /// How many each topic had accepted when this one began to listen.
     pub(super) since: [usize; TOPICS],
     pub(super) accepted: Accepted,
+    /// When it was opened, and how many messages have been taken of it since.
+    pub(super) said: Option<(Instant, u64)>,
 }
 
 /// The truth: what the handlers of all shards were told.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) records: Vec<Record>,
+    /// How much each may say.
+    pub(super) rates: Rates,
     /// How many publications each topic has accepted.
     pub(super) topics: [usize; TOPICS],
     ids: HashSet<ConnectionId>,
@@ -92,6 +97,24 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// A message has been taken: there may be no more of them than its rate allows since it was opened,
+    /// beside what it may say at once. Whoever is slowed down may say as much at once as in the time
+    /// that it may be let go on too late.
+    fn heed_rate(&mut self, caller: usize, now: Instant) {
+        let Rate { per_second, burst } = self.rates.messages;
+        let Some((since, count)) = &mut self.records[caller].said else {
+            return;
+        };
+        *count += 1;
+        let rate = f64::from(per_second);
+        let burst = f64::from(if burst == 0 { per_second } else { burst });
+        let allowed = burst.max(rate * 0.256) + rate * (now - *since).as_secs_f64();
+        if per_second != 0 && *count as f64 > allowed * 1.001 + 1.0 {
+            let fault = format!("{count} messages of {caller}, which may say {allowed}");
+            self.faults.push(fault);
+        }
+    }
+
     /// A publication has been accepted.
     pub(super) fn accept(&mut self, caller: usize, topic: usize, bytes: &[u8]) {
         let place = self.topics[topic];
@@ -237,6 +260,7 @@ impl Handler for Hall {
         assert!(!record.opened, "a caller calls once");
         record.opened = true;
         record.since = since;
+        record.said = Some((context.now(), 0));
         drop(ledger);
         self.hire(context, &guest);
     }
@@ -244,6 +268,8 @@ impl Handler for Hall {
     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
         self.messages += 1;
         let guest = context.state().clone();
+        let now = context.now();
+        self.ledger.borrow_mut().heed_rate(guest.caller, now);
         self.tell_next(context);
         if let Some(desk) = &guest.desk {
             self.ledger.borrow_mut().errands += 1;

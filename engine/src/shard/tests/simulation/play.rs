@@ -54,6 +54,7 @@ pub(super) struct Report {
     pings: u64,
     pongs: u64,
     dropped: u64,
+    limited: u64,
     ends: BTreeMap<&'static str, u64>,
 }
 
@@ -68,6 +69,7 @@ impl Report {
         self.pings += other.pings;
         self.pongs += other.pongs;
         self.dropped += other.dropped;
+        self.limited += other.limited;
         for (name, count) in &other.ends {
             *self.ends.entry(name).or_default() += count;
         }
@@ -78,7 +80,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "trace {:016x}, {:.0} s virtual, {} turns, {} clients, {} messages said, {} heard, {} dropped, {} pings, {} pongs, ends {:?}",
+            "trace {:016x}, {:.0} s virtual, {} turns, {} clients, {} messages said, {} heard, {} dropped, {} times over a rate, {} pings, {} pongs, ends {:?}",
             self.trace,
             self.virtual_time.as_secs_f64(),
             self.turns,
@@ -86,6 +88,7 @@ impl fmt::Display for Report {
             self.messages,
             self.heard,
             self.dropped,
+            self.limited,
             self.pings,
             self.pongs,
             self.ends
@@ -163,6 +166,7 @@ impl Play {
         let callers: Vec<Caller> = numbered
             .map(|(i, plan)| Caller::new(i, plan, may_miss))
             .collect();
+        ledger.borrow_mut().rates = scenario.limits.profile.rates;
         ledger.borrow_mut().records = vec![Record::default(); callers.len()];
         let mut play = Self {
             start: world.now(),
@@ -389,6 +393,10 @@ impl Play {
         ] {
             *sum += one;
         }
+        let limited = counted.limited.as_flattened();
+        for (sum, one) in sum.limited.as_flattened_mut().iter_mut().zip(limited) {
+            *sum += one;
+        }
         self.lanes[index] = None;
         Ok(())
     }
@@ -433,6 +441,7 @@ impl Play {
             pings: self.counted.pings,
             pongs: self.counted.pongs,
             dropped: self.counted.drops().map(|(_, count)| count).sum(),
+            limited: self.counted.rate_limits().map(|(_, _, count)| count).sum(),
             ends,
         };
         drop(self.callers);
