@@ -9,6 +9,7 @@ use tidegate_engine::{Compression, Descriptors, Host, Io, Profile, SlowPolicy, S
 use crate::choices::{DriverChoice, HostChoice, Table, Tier};
 use crate::config::Configuration;
 use crate::config::values::Values;
+use crate::log::{Filter, Format, LogSettings, Target};
 
 /// How the server is to run, but for what a reload changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +108,17 @@ impl Configuration {
     pub(crate) fn drain_timeout(&self) -> Duration {
         self.values.span("server.drain-timeout")
     }
+
+    /// What is written down, how and where.
+    pub(crate) fn log(&self) -> LogSettings {
+        let filter: Result<Filter, _> = self.values.text("log.level").parse();
+        let target: Result<Target, _> = self.values.text("log.to").parse();
+        LogSettings {
+            filter: filter.expect("the schema has read it"),
+            format: chosen::<Format>(&self.values, "log.format"),
+            target: target.expect("the schema has read it"),
+        }
+    }
 }
 
 /// What a word of the schema means.
@@ -136,12 +148,14 @@ mod tests {
                     "server.descriptors" => Table::from_str(word, false).is_ok(),
                     "compression.tier" => Tier::from_str(word, false).is_ok(),
                     "limits.slow" => slow(word).name() == *word,
+                    "log.format" => Format::from_str(word, false).is_ok(),
+                    "log.closes" => crate::log::Closes::from_str(word, false).is_ok(),
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 16, "a word came or went");
+        assert_eq!(held, 21, "a word came or went");
     }
 }

@@ -33,6 +33,15 @@ pub(crate) enum Kind {
     Origins,
     /// A path of the public port, or a pattern for many.
     Path,
+    /// A text with rules of its own.
+    Text {
+        /// Stands for it in the help.
+        name: &'static str,
+        /// How the reference describes it.
+        about: &'static str,
+        /// Says what is wrong with it, and what would be right.
+        check: fn(&str) -> Result<(), String>,
+    },
 }
 
 /// The value of a key.
@@ -48,6 +57,7 @@ pub(crate) enum Value {
     Switch(bool),
     Origins(Vec<OriginRule>),
     Path(Pattern),
+    Text(String),
 }
 
 /// The word for [`Value::Auto`], where it can be written.
@@ -104,6 +114,14 @@ impl Kind {
                 rules.map(Value::Origins)
             }
             Self::Path => text.parse().map(Value::Path),
+            Self::Text { check, .. } => {
+                if text.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
+                    return Err(
+                        "write no quotation marks, backslashes or control characters".to_owned(),
+                    );
+                }
+                check(text).map(|()| Value::Text(text.to_owned()))
+            }
         }
     }
 
@@ -142,6 +160,7 @@ impl Kind {
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
+            Self::Text { about, .. } => format!("write {about}"),
         }
     }
 
@@ -156,6 +175,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
             Self::Path => "PATH",
+            Self::Text { name, .. } => name,
         }
     }
 
@@ -192,6 +212,7 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
+            Self::Text { about, .. } => about.to_owned(),
         }
     }
 }
@@ -210,6 +231,8 @@ impl Value {
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
             Self::Path(pattern) => pattern.to_string(),
+            Self::Text(text) if text.is_empty() => "none".to_owned(),
+            Self::Text(text) => text.clone(),
         }
     }
 
@@ -217,6 +240,7 @@ impl Value {
     pub(crate) fn toml(&self) -> String {
         match self {
             Self::Count(_) | Self::Switch(_) => self.show(),
+            Self::Text(text) => quote(text),
             Self::Origins(rules) => {
                 let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
                 format!("[{}]", quoted.join(", "))
@@ -236,6 +260,7 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
+            Self::Text(text) => text.as_str().into(),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
