@@ -13,7 +13,8 @@ const REFUSALS_MAX: usize = 64;
 /// Up to how many microseconds the round trips of a step took: a LAN, a continent, an ocean, a
 /// satellite, and a network that is not well.
 pub const ROUND_TRIP_STEPS: [u32; 12] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 5_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    5_000_000,
 ];
 
 /// How many round trips took how long.
@@ -224,7 +225,10 @@ mod tests {
         assert!(read.closes().any(|close| close == (EndReason::TooBig, 2)));
         assert_eq!(read.refusals().collect::<Vec<_>>(), [("origin", 2)]);
         let trips = read.round_trips;
-        assert_eq!((trips.counts[1], trips.counts[2], trips.counts[12]), (1, 1, 1));
+        assert_eq!(
+            (trips.counts[1], trips.counts[2], trips.counts[12]),
+            (1, 1, 1)
+        );
         assert_eq!(trips.micros, 2_001 + u64::from(u32::MAX));
     }
 }

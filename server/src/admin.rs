@@ -4,25 +4,26 @@
 //! that is asked here can delay a client for longer than a letter takes to read.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::header::{CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo, Snapshot};
+use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo};
 
 use crate::config::listing::Listing;
 use crate::connections::{self, NoAnswer};
 use crate::guard;
+use crate::log::Log;
 use crate::memory;
 use crate::metrics::{self, Metrics};
 use crate::names::Name;
@@ -30,8 +31,10 @@ use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::units::show_size;
 
-/// A shard that has not said within this which topics it has is left out.
-const TOPICS_TIMEOUT: Duration = Duration::from_secs(2);
+mod live;
+pub(crate) mod pass;
+
+use pass::{Cause, Pass};
 
 /// A reload that has not ended within this is no longer waited for.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +56,9 @@ pub(crate) struct Admin {
     pub(crate) phase: Arc<PhaseCell>,
     pub(crate) reloader: Arc<Reloader>,
     pub(crate) files_max: u64,
+    pub(crate) log: Log,
+    /// When the server began.
+    pub(crate) started: Instant,
 }
 
 struct Service {
@@ -73,33 +79,41 @@ pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
         tokio::net::TcpListener::from_std(listener)?
     };
     let is_loopback = listener.local_addr()?.ip().is_loopback();
-    let guard = move |request: Request, next: Next| async move {
-        match guard::refusal(&request, is_loopback) {
-            None => next.run(request).await,
-            Some((status, line)) => text(status, line),
+    let pass = Arc::new(Pass::new(Arc::clone(&admin.reloader)));
+    let router = router(admin, Arc::clone(&pass));
+    let guard = move |request: Request, next: Next| {
+        let pass = Arc::clone(&pass);
+        async move {
+            if let Some((status, line)) = guard::refusal(&request, is_loopback) {
+                pass.refuse(Cause::Page, &request);
+                return text(status, line);
+            }
+            match pass.refusal(&request) {
+                Some(refused) => refused.answer().await,
+                None => next.run(request).await,
+            }
         }
     };
-    let router = router(admin).layer(middleware::from_fn(guard));
-    let body = move || runtime.block_on(async { axum::serve(listener, router).await });
+    let service = router
+        .layer(middleware::from_fn(guard))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let body = move || runtime.block_on(async { axum::serve(listener, service).await });
     Builder::new()
         .name("tidegate-admin".to_owned())
         .spawn(body)?;
     Ok(())
 }
 
-fn router(admin: Admin) -> Router {
-    let metrics = Metrics::new(
-        admin.handle.clone(),
-        admin.files_max,
-        Arc::clone(&admin.reloader),
-    );
+fn router(admin: Admin, pass: Arc<Pass>) -> Router {
+    let metrics = Metrics::new(&admin, pass);
     Router::new()
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/version", get(version))
         .route("/metrics", get(show_metrics))
-        .route("/topics", get(topics))
-        .route("/shards", get(shards))
+        .route("/status", get(live::status))
+        .route("/topics", get(live::topics))
+        .route("/shards", get(live::shards))
         .route("/debug/memory", get(show_memory))
         .route("/connections", get(show_connections))
         .route("/connections/{id}", get(show_connection))
@@ -142,102 +156,22 @@ async fn version() -> Response {
     })
 }
 
-async fn show_metrics(State(service): State<Arc<Service>>) -> Response {
-    match service.metrics.encode() {
+async fn show_metrics(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let form = metrics::Form::wanted(accept.unwrap_or_default());
+    // Files are read, and shards may be asked.
+    ask(move || match service.metrics.encode(form) {
         Ok(body) => respond(
             StatusCode::OK,
-            HeaderValue::from_static(metrics::CONTENT_TYPE),
+            HeaderValue::from_static(form.content_type()),
             body,
         ),
         Err(_) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
             "The metrics could not be written.",
         ),
-    }
-}
-
-async fn topics(State(service): State<Arc<Service>>) -> Response {
-    #[derive(Serialize)]
-    struct Topic {
-        name: String,
-        subscribers: usize,
-    }
-    // The shards are waited for, and that must not be on the only thread.
-    let handle = service.admin.handle.clone();
-    let asked = tokio::task::spawn_blocking(move || handle.topics(TOPICS_TIMEOUT)).await;
-    let Ok(counts) = asked else {
-        return text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "The shards could not be asked.",
-        );
-    };
-    let topics = counts.into_iter().map(|count| {
-        let (name, subscribers) = (count.name, count.subscribers);
-        Topic { name, subscribers }
-    });
-    json(&topics.collect::<Vec<_>>())
-}
-
-async fn shards(State(service): State<Arc<Service>>) -> Response {
-    let counters = service.admin.handle.counters();
-    let shards = service.admin.shards.iter().zip(&counters);
-    json(
-        &shards
-            .map(|(info, counted)| Shard::new(*info, counted))
-            .collect::<Vec<_>>(),
-    )
-}
-
-/// One element of `/shards`.
-#[derive(Serialize)]
-struct Shard {
-    shard: usize,
-    core: Option<usize>,
-    pinned: bool,
-    connections: u64,
-    sessions: u64,
-    topics: u64,
-    accepted: u64,
-    opens: u64,
-    closes: u64,
-    refusals: u64,
-    requests: u64,
-    messages_in: u64,
-    messages_out: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    publications: u64,
-    mail_sent: u64,
-    mail_refused: u64,
-    accept_failures: u64,
-    turns: u64,
-}
-
-impl Shard {
-    fn new(info: ShardInfo, counted: &Snapshot) -> Self {
-        Self {
-            shard: info.index,
-            core: info.core,
-            pinned: info.pinned,
-            connections: counted.connections,
-            sessions: counted.sessions,
-            topics: counted.topics,
-            accepted: counted.accepted,
-            opens: counted.opens,
-            closes: counted.closes().map(|(_, count)| count).sum(),
-            refusals: counted.refusals().map(|(_, count)| count).sum(),
-            requests: counted.requests,
-            messages_in: counted.messages_in,
-            messages_out: counted.messages_out,
-            bytes_in: counted.bytes_in,
-            bytes_out: counted.bytes_out,
-            publications: counted.publications,
-            mail_sent: counted.mail_sent,
-            mail_refused: counted.mail_refused,
-            accept_failures: counted.accept_failures,
-            turns: counted.turns,
-        }
-    }
+    })
+    .await
 }
 
 async fn show_memory(State(service): State<Arc<Service>>) -> Response {
@@ -302,12 +236,16 @@ fn is_of_a_page(headers: &HeaderMap) -> bool {
 }
 
 async fn show_connections(State(service): State<Arc<Service>>, uri: Uri) -> Response {
-    let query = match connections::read_list(&uri) {
+    let (query, order) = match connections::read_list(&uri) {
         Ok(query) => query,
         Err(fault) => return text(StatusCode::BAD_REQUEST, fault),
     };
     let handle = service.admin.handle.clone();
-    ask(move || json(&connections::list(&handle, &query))).await
+    ask(move || match order {
+        None => json(&connections::list(&handle, &query)),
+        Some(order) => json(&connections::ranked(&handle, &query, order)),
+    })
+    .await
 }
 
 async fn show_connection(State(service): State<Arc<Service>>, Path(id): Path<String>) -> Response {
@@ -353,7 +291,10 @@ async fn disconnect(State(service): State<Arc<Service>>, uri: Uri, headers: Head
     };
     let handle = service.admin.handle.clone();
     ask(move || match connections::disconnect(&handle, &wanted) {
-        Ok(disconnected) => json(&disconnected),
+        Ok(disconnected) => {
+            connections::write_down(&wanted, &disconnected);
+            json(&disconnected)
+        }
         Err(NoAnswer) => {
             no_answer("Its shard has not answered in time: it may be disconnected later.")
         }

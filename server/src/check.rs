@@ -3,11 +3,11 @@
 
 use std::ffi::OsString;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::ask::AdminPlace;
 use crate::config::listing::{Change, Listing, show_changes};
 use crate::config::schema::VARIABLE_PREFIX;
 use crate::config::source::Faults;
@@ -41,7 +41,7 @@ pub(crate) enum Comparison {
     /// With what it would be with this file.
     File(PathBuf),
     /// With that of the server that runs, whose admin port is here or where it is configured.
-    Running(Option<SocketAddr>),
+    Running(Option<AdminPlace>),
 }
 
 /// Looks, and returns what is to be printed.
@@ -67,11 +67,18 @@ pub(crate) fn check(settings: &CheckSettings) -> Result<String, Failure> {
             (Listing::of(&before), Listing::of(&load(&other, json)?))
         }
         Comparison::Running(admin) => {
-            let address = match admin {
-                Some(address) => *address,
-                None => load(&settings.inputs, json)?.values.address("admin.listen"),
+            let (place, tokens) = match (admin, settings.inputs.load(None)) {
+                (Some(place), here) => {
+                    (place.clone(), here.ok().and_then(|here| here.admin_tokens))
+                }
+                (None, Ok(here)) => (
+                    here.values.address("admin.listen").into(),
+                    here.admin_tokens,
+                ),
+                (None, Err(_)) => return load(&settings.inputs, json).map(|_| String::new()),
             };
-            let running = running::ask(address).map_err(Failure::failed)?;
+            let token = tokens.as_ref().map(|tokens| tokens.first());
+            let running = running::ask(&place, token).map_err(Failure::failed)?;
             let after = reloaded(&settings.inputs, &running, json)?;
             (running, after)
         }

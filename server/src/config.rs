@@ -25,6 +25,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pattern::Pattern;
 use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
@@ -32,6 +33,7 @@ use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
 use crate::settings;
+use crate::token::Tokens;
 use crate::units::show_size;
 
 /// What a configuration is made from. It can be read again: files change.
@@ -54,6 +56,8 @@ pub(crate) struct Configuration {
     pub(crate) endpoints: Vec<Values>,
     /// What `limits.outbox-max` is, also when it is `auto`.
     pub(crate) outbox_size: usize,
+    /// One of these operators must have, if there are any.
+    pub(crate) admin_tokens: Option<Arc<Tokens>>,
 }
 
 /// The variable that names a file.
@@ -110,6 +114,7 @@ impl Inputs {
             });
         }
         Ok(Configuration {
+            admin_tokens: admin_tokens(&values)?,
             outbox_size: outbox_size(&values, &endpoints),
             file: path,
             values,
@@ -189,6 +194,22 @@ fn read(path: &Path) -> Result<String, Faults> {
     })
 }
 
+/// Those of `admin.token-file`, if there is one.
+fn admin_tokens(values: &Values) -> Result<Option<Arc<Tokens>>, Faults> {
+    let file = values.text("admin.token-file");
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let tokens = Tokens::read(Path::new(file)).map_err(|error| {
+        let text = format!("cannot take the tokens of {file}: {error}");
+        Faults {
+            all: vec![Fault::new(values.source("admin.token-file").clone(), &text)],
+            forbidden: error.kind() == io::ErrorKind::PermissionDenied,
+        }
+    })?;
+    Ok(Some(Arc::new(tokens)))
+}
+
 fn default_endpoints() -> Vec<Values> {
     let endpoint = |(path, kind): (&str, &str)| {
         let mut values = Values::defaults(ENDPOINT_KEYS, &Source::Default);
@@ -231,6 +252,16 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
         ));
     }
     faults.extend(check_bursts(values, endpoints));
+    if !admin.ip().is_loopback()
+        && values.text("admin.token-file").is_empty()
+        && !values.switch("admin.open")
+    {
+        let text = format!(
+            "anybody who reaches {admin} would be an operator: say with admin.token-file (--admin-token-file) \
+             who is, or that only the network keeps others away with admin.open = true"
+        );
+        faults.push(Fault::new(values.source("admin.listen").clone(), &text));
+    }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {
         let Some(path) = endpoint.path("path") else {

@@ -8,7 +8,7 @@ use axum::extract::Query;
 use axum::http::Uri;
 use serde::Serialize;
 use tidegate_engine::{
-    Answered, CloseCode, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Handle,
+    Answered, CloseCode, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Handle, Order,
 };
 
 /// Shards that have not answered within this are left out, and that is said.
@@ -135,12 +135,22 @@ impl From<Closed> for Ended {
     }
 }
 
-/// Reads `?topic=&endpoint=&address=&after=&count=`.
+/// Reads `?topic=&endpoint=&address=&after=&count=&sort=`.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
-pub(crate) fn read_list(uri: &Uri) -> Result<List, &'static str> {
-    known(uri, &["topic", "endpoint", "address", "after", "count"])?;
+pub(crate) fn read_list(uri: &Uri) -> Result<(List, Option<Order>), &'static str> {
+    known(
+        uri,
+        &["topic", "endpoint", "address", "after", "count", "sort"],
+    )?;
+    let order = match parameter(uri, "sort").as_deref() {
+        None => None,
+        Some("outbox") => Some(Order::Outbox),
+        Some("dropped") => Some(Order::Dropped),
+        Some("round-trip") => Some(Order::RoundTrip),
+        Some(_) => return Err("?sort= takes outbox, dropped or round-trip."),
+    };
     let address = match parameter(uri, "address") {
         None => None,
         Some(text) => Some(
@@ -152,7 +162,10 @@ pub(crate) fn read_list(uri: &Uri) -> Result<List, &'static str> {
         None => None,
         Some(text) => Some(read_id(&text)?),
     };
-    Ok(List {
+    if order.is_some() && after.is_some() {
+        return Err("?sort= shows the first ones, and none after them.");
+    }
+    let list = List {
         filter: ConnectionFilter {
             id: None,
             topic: parameter(uri, "topic"),
@@ -161,7 +174,18 @@ pub(crate) fn read_list(uri: &Uri) -> Result<List, &'static str> {
             after,
         },
         count_max: count(uri)?,
-    })
+    };
+    Ok((list, order))
+}
+
+/// Reads `?count=` where there may be none, for all.
+///
+/// # Errors
+/// What is wrong with it, in a sentence.
+pub(crate) fn read_topics(uri: &Uri) -> Result<Option<usize>, &'static str> {
+    known(uri, &["count"])?;
+    let has_count = parameter(uri, "count").is_some();
+    count(uri).map(|count| has_count.then_some(count))
 }
 
 /// Reads `?count=`.
@@ -245,6 +269,30 @@ pub(crate) fn list(handle: &Handle, list: &List) -> Page {
     }
 }
 
+/// Those that have most of something. Waits for the shards.
+pub(crate) fn ranked(handle: &Handle, list: &List, order: Order) -> Page {
+    let found = handle.ranked(&list.filter, order, list.count_max, LIST_TIMEOUT);
+    Page {
+        next: None,
+        connections: found.value.into_iter().map(Connection::from).collect(),
+        complete: found.complete,
+    }
+}
+
+/// Operators' doings are part of the story.
+pub(crate) fn write_down(wanted: &Disconnect, done: &Disconnected) {
+    let (close_code, count) = (wanted.code.value(), done.disconnected);
+    match &wanted.who {
+        Who::One(id) => {
+            let conn_id = id.to_string();
+            tracing::info!(target: "admin", conn_id, close_code, count, "an operator disconnects");
+        }
+        Who::Topic(channel) => {
+            tracing::info!(target: "admin", channel, close_code, count, "an operator disconnects");
+        }
+    }
+}
+
 /// One connection; `Err` if its shard has not answered. Waits for it.
 pub(crate) fn find(handle: &Handle, id: ConnectionId) -> Result<Option<Connection>, NoAnswer> {
     let filter = ConnectionFilter {
@@ -322,13 +370,20 @@ mod tests {
 
     #[test]
     fn a_list_is_bounded() {
-        assert_eq!(read_list(&uri("")).unwrap().count_max, LIST_COUNT);
+        let (list, order) = read_list(&uri("")).unwrap();
+        assert_eq!((list.count_max, order), (LIST_COUNT, None));
+        let (_, order) = read_list(&uri("sort=dropped")).unwrap();
+        assert_eq!(order, Some(Order::Dropped));
+        assert_eq!(read_topics(&uri("")), Ok(None));
+        assert_eq!(read_topics(&uri("count=7")), Ok(Some(7)));
         for query in [
             "count=0",
             "count=10001",
             "address=here",
             "after=7",
             "user=me",
+            "sort=size",
+            "sort=outbox&after=0000000000000001",
         ] {
             assert!(read_list(&uri(query)).is_err(), "{query}");
         }

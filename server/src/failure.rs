@@ -66,6 +66,20 @@ impl Failure {
         ))
     }
 
+    /// The log cannot be written there. `option` is what says so.
+    pub(crate) fn log(place: &str, option: &str, error: &io::Error) -> Self {
+        let code = match error.kind() {
+            io::ErrorKind::PermissionDenied => NO_PERMISSION,
+            _ => FAILED,
+        };
+        Self {
+            line: format!(
+                "cannot write the log to {place}: {error}; choose another place with {option}"
+            ),
+            code,
+        }
+    }
+
     /// An address cannot be listened on. `option` is what says so.
     pub(crate) fn listen(address: SocketAddr, option: &str, error: &io::Error) -> Self {
         let (advice, code) = match error.kind() {

@@ -1,6 +1,7 @@
 //! Tidegate: a WebSocket server for very many connections, one thread for each core.
 
 mod admin;
+mod ask;
 mod census;
 mod check;
 mod choices;
@@ -11,6 +12,7 @@ mod endpoints;
 mod failure;
 mod guard;
 mod live;
+mod log;
 mod memory;
 mod metrics;
 mod names;
@@ -24,6 +26,9 @@ mod routes;
 mod settings;
 mod signals;
 mod startup;
+mod status;
+mod token;
+mod top;
 mod topic_pattern;
 mod units;
 mod voice;
@@ -44,12 +49,25 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(failure) => {
-            // If nobody hears it, the exit code still tells.
-            for line in failure.line.lines() {
-                let _ = writeln!(std::io::stderr(), "tidegate: {line}");
-            }
+            complain_of(&failure);
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// If nobody hears it, the exit code still tells.
+fn complain_of(failure: &Failure) {
+    if let Some(log) = log::current() {
+        let lines = failure.line.lines();
+        let record = |line| log::Record::new(tracing::Level::ERROR, "server", line);
+        log.write(lines.map(record).collect());
+        log.finish();
+        if log.shows_on_stderr() {
+            return;
+        }
+    }
+    for line in failure.line.lines() {
+        let _ = writeln!(std::io::stderr(), "tidegate: {line}");
     }
 }
 
@@ -69,6 +87,7 @@ fn run() -> Result<ExitCode, Failure> {
                 ExitCode::FAILURE
             })
         }
+        Command::Top(settings) => top::show(&settings).map(|()| ExitCode::SUCCESS),
         Command::Print(text) => {
             print(&text);
             Ok(ExitCode::SUCCESS)

@@ -68,10 +68,7 @@ pub(crate) fn read(handle: &Handle) -> Memory {
         resident_bytes_per_connection: resident_bytes.and_then(|b| b.checked_div(connections)),
         counted_bytes_per_connection: (counted_bytes as u64).checked_div(connections),
         compression_contexts_bytes,
-        kernel_tcp_bytes: fs::read_to_string("/proc/net/sockstat")
-            .ok()
-            .and_then(|text| tcp_pages(&text))
-            .map(|pages| pages * PAGE_SIZE),
+        kernel_tcp_bytes: kernel_tcp_bytes(),
         shards: shards
             .map(|(shard, (uses, counted))| ShardMemory {
                 shard,
@@ -80,6 +77,12 @@ pub(crate) fn read(handle: &Handle) -> Memory {
             })
             .collect(),
     }
+}
+
+/// What the kernel holds of TCP sockets' data, on the whole host.
+pub(crate) fn kernel_tcp_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat").ok()?;
+    tcp_pages(&text).map(|pages| pages * PAGE_SIZE)
 }
 
 /// The kernel counts in pages of its own, which are of 4 KiB on every machine that this is

@@ -12,11 +12,42 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_engine::{Handle, RateLimit, Snapshot};
 
-use crate::process::Process;
+use crate::admin::Admin;
+use crate::admin::pass::Pass;
+use crate::log::{LEVELS, Log, level_name};
+use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
+use crate::status;
 
-/// What [`Metrics::encode`] writes.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+mod plain;
+mod system;
+
+/// In which of Prometheus' formats they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The text format, version 0.0.4: for whoever does not say otherwise.
+    Plain,
+    /// OpenMetrics, for whoever asks for it, as Prometheus does.
+    OpenMetrics,
+}
+
+impl Form {
+    /// What an `Accept` header asks for.
+    pub(crate) fn wanted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Plain
+        }
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Self::Plain => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
 
 /// All metrics of the process.
 #[derive(Debug)]
@@ -25,22 +56,32 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(handle: Handle, files_max: u64, reloader: Arc<Reloader>) -> Self {
+    pub(crate) fn new(admin: &Admin, pass: Arc<Pass>) -> Self {
         let mut registry = Registry::default();
+        let handle = admin.handle.clone();
+        let reloader = Arc::clone(&admin.reloader);
         registry.register_collector(Box::new(Server { handle }));
-        registry.register_collector(Box::new(Reloads { reloader }));
-        registry.register_collector(Box::new(ThisProcess { files_max }));
+        registry.register_collector(Box::new(Operators {
+            reloader,
+            phase: Arc::clone(&admin.phase),
+            log: admin.log.clone(),
+            pass,
+        }));
+        system::register(&mut registry, admin);
         Self { registry }
     }
 
-    /// The text that a scrape gets.
+    /// The text that a scrape gets. Reads files of the system, and once a minute asks the shards.
     ///
     /// # Errors
     /// None that is known: the text is written into memory.
-    pub(crate) fn encode(&self) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self, form: Form) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(match form {
+            Form::Plain => plain::of(&text),
+            Form::OpenMetrics => text,
+        })
     }
 }
 
@@ -92,7 +133,7 @@ impl Metric {
 }
 
 /// The names end as the encoder ends them: counters with `_total`, bytes with `_bytes`.
-const METRICS: [Metric; 18] = [
+const METRICS: [Metric; 19] = [
     Metric::gauge(
         "tidegate_connections",
         "Connections now, whatever they speak",
@@ -103,6 +144,11 @@ const METRICS: [Metric; 18] = [
         "tidegate_topics",
         "Topics that somebody hears now, counted on each shard",
         |s| s.topics,
+    ),
+    Metric::gauge(
+        "tidegate_behind",
+        "Connections now for which something waits, since they have not read what was sent before",
+        |s| s.behind,
     ),
     Metric::counter("tidegate_accepted", "Connections accepted", |s| s.accepted),
     Metric::counter(
@@ -191,6 +237,23 @@ impl Collector for Server {
         encoder
             .encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?
             .encode_gauge(&bytes_used)?;
+        let trips = status::round_trips(&shards);
+        let help = "How long answers to pings took";
+        let steps = status::round_trip_steps().chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = steps.zip(trips.counts).collect();
+        encoder
+            .encode_descriptor(
+                "tidegate_round_trip",
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Histogram,
+            )?
+            .encode_histogram::<NoLabelSet>(
+                status::seconds(trips.micros),
+                trips.counts.iter().sum(),
+                &buckets,
+                None,
+            )?;
         let help = "WebSockets that ended, by reason";
         write_causes(
             &mut encoder,
@@ -283,13 +346,17 @@ fn write_rate_limits(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -
     Ok(())
 }
 
-/// Writes what has become of the configuration.
+/// Writes what concerns those who run the server: its phase, its configuration, its log, its admin
+/// port.
 #[derive(Debug)]
-struct Reloads {
+struct Operators {
     reloader: Arc<Reloader>,
+    phase: Arc<PhaseCell>,
+    log: Log,
+    pass: Arc<Pass>,
 }
 
-impl Collector for Reloads {
+impl Collector for Operators {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let outcomes = self.reloader.outcomes();
         let help = "Reloads of the configuration, by result";
@@ -319,64 +386,51 @@ impl Collector for Reloads {
                 Some(&Unit::Seconds),
                 MetricType::Gauge,
             )?
-            .encode_gauge(&outcomes.taken_at)
-    }
-}
-
-/// Writes what the system knows of this process, under the names that everybody uses.
-#[derive(Debug)]
-struct ThisProcess {
-    files_max: u64,
-}
-
-impl Collector for ThisProcess {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        if self.files_max != u64::MAX {
-            let help = "The limit of open files";
-            encoder
-                .encode_descriptor("process_max_fds", help, None, MetricType::Gauge)?
-                .encode_gauge(&self.files_max)?;
-        }
-        let Some(process) = Process::read() else {
-            return Ok(());
-        };
-        let help = "Memory of the process that is in RAM";
+            .encode_gauge(&outcomes.taken_at)?;
+        let help = "Whether the server takes connections: 0 while it starts or drains";
+        encoder
+            .encode_descriptor("tidegate_ready", help, None, MetricType::Gauge)?
+            .encode_gauge(&u64::from(self.phase.now() == Phase::Ready))?;
+        let counts = self.log.counts();
+        let help = "Lines of the log that were written, by level";
+        let levels = LEVELS.into_iter().map(level_name).zip(counts.written);
+        write_labelled(&mut encoder, "tidegate_log_lines", help, "level", levels)?;
+        let help =
+            "Lines of the log that were dropped, since they came faster than they could be written";
         encoder
             .encode_descriptor(
-                "process_resident_memory",
+                "tidegate_log_lines_dropped",
                 help,
-                Some(&Unit::Bytes),
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&process.resident_bytes)?;
-        let help = "Memory of the process, in RAM or not";
-        encoder
-            .encode_descriptor(
-                "process_virtual_memory",
-                help,
-                Some(&Unit::Bytes),
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&process.virtual_bytes)?;
-        let help = "Processor time spent by the process and, on its behalf, by the kernel";
-        encoder
-            .encode_descriptor(
-                "process_cpu",
-                help,
-                Some(&Unit::Seconds),
+                None,
                 MetricType::Counter,
             )?
-            .encode_counter::<NoLabelSet, _, u64>(&process.cpu_seconds, None)?;
-        let help = "When the process started, in seconds since 1970";
-        encoder
-            .encode_descriptor(
-                "process_start_time",
-                help,
-                Some(&Unit::Seconds),
-                MetricType::Gauge,
-            )?
-            .encode_gauge(&process.start_seconds)
+            .encode_counter::<NoLabelSet, _, u64>(&counts.dropped, None)?;
+        let help = "Requests at the admin port that were refused, by cause";
+        let refused = self.pass.refused();
+        write_labelled(
+            &mut encoder,
+            "tidegate_admin_refusals",
+            help,
+            "cause",
+            refused,
+        )
     }
+}
+
+/// A counter for each value of a label.
+fn write_labelled(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    counts: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, count) in counts {
+        let labels = [(label, value)];
+        write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -398,20 +452,5 @@ mod tests {
                     .all(|b| b.is_ascii_lowercase() || b == b'_')
             );
         }
-    }
-
-    #[test]
-    fn the_process_is_described_in_open_metrics() {
-        let mut registry = Registry::default();
-        registry.register_collector(Box::new(ThisProcess { files_max: 1024 }));
-        let metrics = Metrics { registry };
-        let text = metrics.encode().unwrap();
-        assert!(text.contains("\nprocess_max_fds 1024\n"), "{text}");
-        assert!(
-            text.contains("# TYPE process_resident_memory_bytes gauge\n"),
-            "{text}"
-        );
-        assert!(text.contains("\nprocess_cpu_seconds_total "), "{text}");
-        assert!(text.ends_with("# EOF\n"), "{text}");
     }
 }

@@ -1,12 +1,12 @@
 //! The command line: as it is written, and as it is meant.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+use crate::ask::AdminPlace;
 use crate::check::{CheckSettings, Comparison, Output};
 use crate::config::Inputs;
 use crate::config::schema::SHARDS_CEILING;
@@ -14,9 +14,12 @@ use crate::config::values::Setting;
 use crate::config::written;
 use crate::doctor::DoctorSettings;
 use crate::failure::Failure;
+use crate::top::TopSettings;
 
 mod doctor;
 mod flags;
+mod papers;
+mod top;
 
 use flags::Flags;
 
@@ -52,8 +55,15 @@ enum Verb {
     /// Say how many connections this host holds, what stops it first, and what mends that
     #[command(after_help = doctor::AFTER_HELP, next_line_help = true)]
     Doctor(doctor::DoctorOptions),
+    /// Show what a running server does: shards, topics, slow connections, ends
+    #[command(after_help = top::AFTER_HELP)]
+    Top(top::TopOptions),
+    /// Print what makes a shell complete this program's commands and options
+    Completions(papers::CompletionsOptions),
+    /// Print a manual page, for `man -l -`
+    Man(papers::ManOptions),
     /// Print the version
-    Version,
+    Version(papers::VersionOptions),
 }
 
 const SERVE_AFTER_HELP: &str = "\
@@ -69,6 +79,7 @@ What operators find on the admin port:
   GET  /healthz /readyz /version   is it alive, does it take connections, which one is it
   GET  /metrics                    counters and gauges for Prometheus
   GET  /topics /shards             who hears what, what each shard has done, as JSON
+  GET  /status                     everything that is cheap to know, as JSON: what `tidegate top` reads
   GET  /connections /closed        who is there, and how the last ones ended, as JSON
   GET  /config                     every value, and where it comes from
   POST /reload                     reads the configuration again, as HUP does
@@ -79,6 +90,7 @@ Signals:
   TERM    close every connection politely within --drain-timeout, then end; again: end now
   INT     end now
   HUP     read the configuration again, and take it if it is good; nothing is closed
+  USR1    open the file of the log again, which has been moved away
 
 Flags go before TIDEGATE__SECTION__KEY, that before the file, and that before the defaults.
 
@@ -151,7 +163,7 @@ struct CheckOptions {
 
     /// Where that server's admin port is [default: as configured]
     #[arg(long, value_name = "ADDRESS", requires = "dry_run")]
-    at: Option<SocketAddr>,
+    at: Option<AdminPlace>,
 
     #[command(flatten)]
     flags: Flags<true>,
@@ -174,6 +186,8 @@ pub(crate) enum Command {
     Check(CheckSettings),
     /// Look at the host.
     Doctor(DoctorSettings),
+    /// Look on.
+    Top(TopSettings),
     /// Print this text and end.
     Print(String),
 }
@@ -206,7 +220,14 @@ pub(crate) fn read(
     Ok(match line.command {
         None if line.test.test_config => line.test.mean(Vec::new(), environment),
         None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
-        Some(Verb::Version) => Command::Print(version() + "\n"),
+        Some(Verb::Version(options)) => Command::Print(if options.json {
+            papers::version_as_json()
+        } else {
+            version() + "\n"
+        }),
+        Some(Verb::Top(options)) => Command::Top(options.mean(environment)),
+        Some(Verb::Completions(options)) => Command::Print(papers::completions(&options)),
+        Some(Verb::Man(options)) => Command::Print(papers::manual(&options)?),
         Some(Verb::Serve(options)) => options.test.mean(options.flags.settings, environment),
         Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
         Some(Verb::GenConfig(options)) => Command::Print(if options.reference {

@@ -6,6 +6,10 @@ use std::fs;
 /// every architecture that this server has been built for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Where the kernel does not say how many files are open, so many are counted; with more it is not
+/// known, since each of them takes a system call's share.
+const FILES_COUNTED_MAX: usize = 20_000;
+
 /// Figures of this process.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Process {
@@ -41,6 +45,39 @@ impl Process {
     }
 }
 
+/// How many files are open in these folders, such as `/proc/self/fd`; `None` where that is not known.
+pub(crate) fn open_files(folders: &[String]) -> Option<u64> {
+    folders.iter().map(|folder| open_in(folder)).sum()
+}
+
+fn open_in(folder: &str) -> Option<u64> {
+    // Linux 6.2 and newer says the number as the folder's size.
+    let size = fs::metadata(folder).ok()?.len();
+    if size > 0 {
+        return Some(size);
+    }
+    let count = fs::read_dir(folder)
+        .ok()?
+        .take(FILES_COUNTED_MAX + 1)
+        .count();
+    // The one that reads them is among them.
+    (count <= FILES_COUNTED_MAX).then(|| count as u64 - 1)
+}
+
+/// The processor time of a thread of this process, user and system, to the nanosecond where the
+/// kernel keeps it so.
+pub(crate) fn thread_seconds(thread_id: u32) -> Option<f64> {
+    let folder = format!("/proc/self/task/{thread_id}");
+    if let Ok(text) = fs::read_to_string(format!("{folder}/schedstat")) {
+        let nanos: u64 = text.split(' ').next()?.parse().ok()?;
+        return Some(std::time::Duration::from_nanos(nanos).as_secs_f64());
+    }
+    let own = fs::read_to_string(format!("{folder}/stat")).ok()?;
+    let mut fields = own.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
+}
+
 /// The rest of the line that starts with `key`.
 fn value_of<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(key))
@@ -61,6 +98,16 @@ mod tests {
         assert!(process.resident_bytes > 0);
         assert!(process.virtual_bytes >= process.resident_bytes);
         assert!(process.start_seconds > 1.5e9);
+    }
+
+    #[test]
+    fn a_thread_has_worked_and_the_process_has_files() {
+        let thread = std::process::id();
+        assert!(thread_seconds(thread).is_some());
+        assert_eq!(thread_seconds(0), None);
+        let files = open_files(&["/proc/self/fd".to_owned()]).unwrap();
+        assert!((3..FILES_COUNTED_MAX as u64).contains(&files), "{files}");
+        assert_eq!(open_files(&["/nowhere".to_owned()]), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::config::listing::{Change, Listing};
 use crate::config::source::{Fault, Faults, Source};
 use crate::config::{Configuration, Inputs};
 use crate::live::Live;
+use crate::log::Sink;
 use crate::voice::{Line, Voice};
 
 /// So many reloads may wait for the one that is under way; each of them will read what has been
@@ -111,11 +112,12 @@ impl Reloader {
 
     fn work(&self, orders: &Receiver<Option<Answer>>, inputs: &Inputs, voice: &Voice) {
         for answer in orders {
-            let outcome = self.reload(inputs);
-            voice.tell(match &outcome {
+            let outcome = self.reload(inputs, voice);
+            let lines = match &outcome {
                 Ok(reloaded) => announcement(reloaded),
                 Err(faults) => complaints(faults),
-            });
+            };
+            voice.tell_of("config", lines);
             // Who sees it counted may ask what was said.
             self.count(outcome.is_ok());
             if let Some(answer) = answer {
@@ -126,7 +128,7 @@ impl Reloader {
     }
 
     /// Reads and checks the configuration, and takes it if it is good.
-    fn reload(&self, inputs: &Inputs) -> Result<Reloaded, Faults> {
+    fn reload(&self, inputs: &Inputs, voice: &Voice) -> Result<Reloaded, Faults> {
         let before = self.live.configuration();
         if let Some(path) = before.file.as_deref() {
             check_again(path)?;
@@ -135,6 +137,7 @@ impl Reloader {
         let changes = Listing::of(&before).changes_to(&Listing::of(&after));
         let (taken, kept) = changes.into_iter().partition(|change| change.reloads);
         let warnings = after.warnings();
+        change_log(&before, &after, voice)?;
         self.live.replace(merged(&before, after));
         Ok(Reloaded {
             taken,
@@ -158,6 +161,24 @@ impl Reloader {
     fn lock(&self) -> MutexGuard<'_, Outcomes> {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is said of this reload goes to the new place already.
+fn change_log(before: &Configuration, after: &Configuration, voice: &Voice) -> Result<(), Faults> {
+    let settings = after.log();
+    if settings == before.log() {
+        return Ok(());
+    }
+    let sink = Sink::open(&settings.target, settings.format).map_err(|error| {
+        let source = after.values.source("log.to").clone();
+        let text = format!("cannot write the log to {}: {error}", settings.target);
+        Faults {
+            all: vec![Fault::new(source, &text)],
+            forbidden: false,
+        }
+    })?;
+    voice.log().change(settings.filter, settings.format, sink);
+    Ok(())
 }
 
 /// A pipe or a socket gives once, and would be waited for; /dev/null is as good as a file.

@@ -12,6 +12,7 @@ use tidegate_engine::{
 use crate::choices::{DriverChoice, HostChoice, Table, Tier};
 use crate::config::Configuration;
 use crate::config::values::Values;
+use crate::log::{Filter, Format, LogSettings, Target};
 use crate::names::{Characters, NameRules};
 
 /// How the server is to run, but for what a reload changes.
@@ -174,6 +175,17 @@ impl Configuration {
     pub(crate) fn drain_timeout(&self) -> Duration {
         self.values.span("server.drain-timeout")
     }
+
+    /// What is written down, how and where.
+    pub(crate) fn log(&self) -> LogSettings {
+        let filter: Result<Filter, _> = self.values.text("log.level").parse();
+        let target: Result<Target, _> = self.values.text("log.to").parse();
+        LogSettings {
+            filter: filter.expect("the schema has read it"),
+            format: chosen::<Format>(&self.values, "log.format"),
+            target: target.expect("the schema has read it"),
+        }
+    }
 }
 
 /// What a word of the schema means.
@@ -205,12 +217,14 @@ mod tests {
                     "limits.slow" => slow(word).name() == *word,
                     "limits.rate-policy" => rate_policy(word).name() == *word,
                     "limits.topic-names" => Characters::from_str(word, false).is_ok(),
+                    "log.format" => Format::from_str(word, false).is_ok(),
+                    "log.closes" => crate::log::Closes::from_str(word, false).is_ok(),
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 21, "a word came or went");
+        assert_eq!(held, 26, "a word came or went");
     }
 }

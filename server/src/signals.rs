@@ -5,6 +5,7 @@
 //!            └─ TERM or INT ─▶ stop now
 //!  INT  ─▶ stop now
 //!  HUP  ─▶ the configuration is read again, and taken if it is good
+//!  USR1 ─▶ the file of the log is opened again: it has been moved away
 //! ```
 
 use std::io;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use tidegate_engine::Handle;
 
@@ -31,12 +32,16 @@ pub(crate) fn watch(
     reloader: Arc<Reloader>,
     voice: Voice,
 ) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let body = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
                 // Reading may take long, and the next signal may be the end.
                 reloader.order();
+                continue;
+            }
+            if signal == SIGUSR1 {
+                voice.log().reopen();
                 continue;
             }
             let first = phase.now() != Phase::Draining;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use tidegate_engine::{
     Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
@@ -16,12 +17,15 @@ use crate::config::{Configuration, Inputs};
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::live::{Live, View};
+use crate::log::{self, Log, Record, Sink, news};
 use crate::options::version;
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::settings::ServeSettings;
 use crate::signals;
 use crate::voice::Voice;
+
+use tracing::Level;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
 const DESCRIPTORS_PER_SHARD: u64 = 5;
@@ -38,6 +42,7 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 /// A [`Failure`], at the start or later.
 pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
+    let log = open_log(&configuration)?;
     for warning in configuration.warnings() {
         complain(&warning);
     }
@@ -73,6 +78,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         &phase,
         admin_listener,
         files.total(),
+        log,
     )
     .map_err(|error| Failure::failed(format!("cannot watch for signals and operators: {error}")))?;
 
@@ -112,8 +118,9 @@ fn start_watching(
     phase: &Arc<PhaseCell>,
     listener: TcpListener,
     files_max: u64,
+    log: Log,
 ) -> io::Result<Voice> {
-    let voice = Voice::start()?;
+    let voice = Voice::of(log);
     let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
     let handle = engine.handle();
     signals::watch(
@@ -128,20 +135,55 @@ fn start_watching(
         phase: Arc::clone(phase),
         reloader,
         files_max,
+        log: voice.log().clone(),
+        started: now(),
     };
     admin::start(listener, admin)?;
+    news::watch(engine.handle(), Arc::clone(live), voice.log().clone())?;
     Ok(voice)
 }
 
-/// Writes a line to stdout at once. Nobody need be listening there.
-pub(crate) fn say(line: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+#[expect(
+    clippy::disallowed_methods,
+    reason = "operators want to know for how long it has been up; nothing is decided by it"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
-/// Writes a line to stderr: something is not as it was wanted.
+/// Begins to write down what happens.
+fn open_log(configuration: &Configuration) -> Result<Log, Failure> {
+    let settings = configuration.log();
+    let sink = Sink::open(&settings.target, settings.format).map_err(|error| {
+        let way = way_to_change(&configuration.values, "log.to");
+        Failure::log(&settings.target.to_string(), &way, &error)
+    })?;
+    let started = Log::start_global(settings.filter, settings.format, sink);
+    started.map_err(|error| Failure::failed(format!("cannot write a log: {error}")))
+}
+
+/// Says a line to whoever has started the program, and writes it down.
+pub(crate) fn say(line: &str) {
+    let Some(log) = log::current() else {
+        let mut stdout = io::stdout().lock();
+        // Nobody need be listening there.
+        let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+        return;
+    };
+    log.write(vec![Record {
+        is_greeting: true,
+        ..Record::new(Level::INFO, "server", line)
+    }]);
+}
+
+/// Something is not as it was wanted: writes it down, or to stderr where no log is kept.
 pub(crate) fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "tidegate: {line}");
+    match log::current() {
+        Some(log) => log.write(vec![Record::new(Level::WARN, "server", line)]),
+        None => {
+            let _ = writeln!(io::stderr(), "tidegate: {line}");
+        }
+    }
 }
 
 /// Where a client could try: at an endpoint that is there.

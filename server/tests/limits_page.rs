@@ -186,6 +186,11 @@ fn each_option_that_is_a_limit_stands_on_the_page() {
     let no_limits = [
         "--listen",
         "--admin",
+        "--admin-token-file",
+        "--log-level",
+        "--log-format",
+        "--log-to",
+        "--log-closes",
         "--io",
         "--host",
         "--compression",

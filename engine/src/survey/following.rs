@@ -97,7 +97,10 @@ mod tests {
             ring.push(record(number));
         }
         let (ends, steps) = ask(&ring, 0);
-        assert_eq!((ends.records.len(), ends.next, ends.missed), (1_300, 1_300, 0));
+        assert_eq!(
+            (ends.records.len(), ends.next, ends.missed),
+            (1_300, 1_300, 0)
+        );
         assert_eq!(steps, 3);
         let ids: Vec<_> = ends.records.iter().map(|closed| closed.id).collect();
         assert!(ids.is_sorted());

@@ -44,9 +44,11 @@ impl Order {
             Self::Outbox if connection.outbox == NONE => 0,
             Self::Outbox => core.outbox_bytes(slot) as u64,
             Self::Dropped => open.map_or(0, |open| u64::from(open.dropped)),
-            Self::RoundTrip => open.and_then(|open| open.round_trip.span()).map_or(0, |span| {
-                u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
-            }),
+            Self::RoundTrip => open
+                .and_then(|open| open.round_trip.span())
+                .map_or(0, |span| {
+                    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+                }),
         }
     }
 }
@@ -99,7 +101,11 @@ impl Ranking {
             if number == 0 || !self.has_room_for(number) {
                 continue;
             }
-            if self.listing.look(core, handler, slot, connection, topic).is_none() {
+            if self
+                .listing
+                .look(core, handler, slot, connection, topic)
+                .is_none()
+            {
                 continue;
             }
             self.best.push(Reverse((number, Reverse(slot))));
@@ -123,7 +129,6 @@ impl Ranking {
 
     fn has_room_for(&self, number: u64) -> bool {
         let least = self.best.peek();
-        self.best.len() < self.count_max
-            || least.is_some_and(|Reverse((least, _))| *least < number)
+        self.best.len() < self.count_max || least.is_some_and(|Reverse((least, _))| *least < number)
     }
 }

@@ -1,10 +1,13 @@
 //! Warns where the pages of one endpoint hear what another endpoint keeps from them: all endpoints
 //! share their topics.
 
+use std::path::Path;
+
 use crate::config::Configuration;
 use crate::config::source::Source;
 use crate::config::values::Values;
 use crate::origin::OriginRule;
+use crate::token;
 
 /// An endpoint of topics, and who may connect there.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +40,18 @@ impl Configuration {
                 narrow.path(),
             ))
         };
-        doors.iter().filter_map(line).collect()
+        let mut lines: Vec<String> = doors.iter().filter_map(line).collect();
+        lines.extend(self.token_warning());
+        lines
+    }
+
+    /// A secret that is none on this host.
+    fn token_warning(&self) -> Option<String> {
+        let file = self.values.text("admin.token-file");
+        let is_open = self.admin_tokens.is_some() && token::is_open_to_all(Path::new(file));
+        is_open.then(|| {
+            format!("everybody on this host can read the tokens of operators in {file}: chmod o-r")
+        })
     }
 }
 

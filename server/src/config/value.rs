@@ -36,6 +36,15 @@ pub(crate) enum Kind {
     Path,
     /// Topics by their names, or patterns for many.
     Topics,
+    /// A text with rules of its own.
+    Text {
+        /// Stands for it in the help.
+        name: &'static str,
+        /// How the reference describes it.
+        about: &'static str,
+        /// Says what is wrong with it, and what would be right.
+        check: fn(&str) -> Result<(), String>,
+    },
 }
 
 /// The value of a key.
@@ -52,6 +61,7 @@ pub(crate) enum Value {
     Origins(Vec<OriginRule>),
     Path(Pattern),
     Topics(Vec<TopicPattern>),
+    Text(String),
 }
 
 /// The word for [`Value::Auto`], where it can be written.
@@ -113,6 +123,14 @@ impl Kind {
                 let patterns: Result<_, String> = patterns.collect();
                 patterns.map(Value::Topics)
             }
+            Self::Text { check, .. } => {
+                if text.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
+                    return Err(
+                        "write no quotation marks, backslashes or control characters".to_owned(),
+                    );
+                }
+                check(text).map(|()| Value::Text(text.to_owned()))
+            }
         }
     }
 
@@ -152,6 +170,7 @@ impl Kind {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
             Self::Topics => "write a list of topics, such as [\"room-*\", \"news\"]".to_owned(),
+            Self::Text { about, .. } => format!("write {about}"),
         }
     }
 
@@ -167,6 +186,7 @@ impl Kind {
             Self::Origins => "ORIGIN",
             Self::Path => "PATH",
             Self::Topics => "TOPIC",
+            Self::Text { name, .. } => name,
         }
     }
 
@@ -204,6 +224,7 @@ impl Kind {
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
             Self::Topics => "a list of topics, or patterns such as `\"room-*\"`".to_owned(),
+            Self::Text { about, .. } => about.to_owned(),
         }
     }
 }
@@ -223,6 +244,8 @@ impl Value {
             Self::Origins(rules) => show_all(rules).join(", "),
             Self::Path(pattern) => pattern.to_string(),
             Self::Topics(patterns) => show_all(patterns).join(", "),
+            Self::Text(text) if text.is_empty() => "none".to_owned(),
+            Self::Text(text) => text.clone(),
         }
     }
 
@@ -232,6 +255,7 @@ impl Value {
             Self::Count(_) | Self::Switch(_) => self.show(),
             Self::Origins(rules) => list(&show_all(rules)),
             Self::Topics(patterns) => list(&show_all(patterns)),
+            Self::Text(text) => quote(text),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -248,6 +272,7 @@ impl Value {
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
             Self::Topics(patterns) => show_all(patterns).into(),
+            Self::Text(text) => text.as_str().into(),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)

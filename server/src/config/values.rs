@@ -121,6 +121,14 @@ impl Values {
         }
     }
 
+    /// Empty where nothing was written and nothing is the default.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        match &self.get(name).1.value {
+            Value::Text(text) => text,
+            other => wrong(name, other),
+        }
+    }
+
     pub(crate) fn switch(&self, name: &str) -> bool {
         match &self.get(name).1.value {
             Value::Switch(on) => *on,

@@ -60,6 +60,8 @@ fn argument(key: &'static Key, flag: &'static str) -> Arg {
             .action(ArgAction::Append)
             .help(format!("{}; can be given several times", key.about)),
         (_, Default::Auto(meaning)) => argument.help(format!("{} [default: {meaning}]", key.about)),
+        // Nothing is no default to be shown.
+        (_, Default::Text("")) => argument.help(key.about),
         (_, Default::Text(text)) => argument.default_value(text).help(key.about),
         (_, Default::Inherit(_) | Default::Required) => argument.help(key.about),
     }

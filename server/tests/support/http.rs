@@ -47,11 +47,24 @@ impl Response {
 /// Asks, and reads the answer to the end of the stream.
 #[track_caller]
 pub(crate) fn request(to: SocketAddr, method: &str, path: &str, body: &[u8]) -> Response {
+    request_with(to, method, path, &[], body)
+}
+
+/// The same with further lines in the head.
+#[track_caller]
+pub(crate) fn request_with(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    lines: &[&str],
+    body: &[u8],
+) -> Response {
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let mut stream = TcpStream::connect_timeout(&to, PATIENCE).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a span");
     stream.set_write_timeout(Some(PATIENCE)).expect("a span");
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{lines}content-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes()).expect("it reads");

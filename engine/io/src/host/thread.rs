@@ -25,7 +25,10 @@ pub(super) fn host<T, F: Future<Output = io::Result<T>>>(
 
 /// The number by which the system knows this thread.
 pub(super) fn thread_id() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+    rustix::thread::gettid()
+        .as_raw_nonzero()
+        .get()
+        .unsigned_abs()
 }
 
 /// Pins this thread, if there is a core for it; says whether that holds.

@@ -3,9 +3,11 @@
 use crossbeam_channel::bounded;
 
 use super::*;
+use crate::ConnectionInfo;
 use crate::closed::{Closed, Phase, Side};
 use crate::survey::Task;
 use crate::survey::listing::{ConnectionFilter, Disconnecting, Listing, Recalling, Who};
+use crate::survey::ranking::{Order, Ranking};
 
 impl Stand {
     fn ask<T>(
@@ -148,4 +150,36 @@ fn each_end_is_remembered_with_who_and_why() {
     assert_eq!(told, right, "the newest first");
     let reset = stand.closed(3)[2];
     assert!(reset.peer.port() != 0, "{reset:?}");
+}
+
+#[test]
+fn those_with_most_of_something_are_found_wherever_they_stand() {
+    let mut stand = Stand::new(21, Faults::none(), 1, &Limits::default());
+    let mut peers = stand.connect_open(30, "/room");
+    for (number, (_, connection)) in (0..).zip(&mut stand.shards[0].core.connections) {
+        connection.open().expect("all are open").dropped = number * 7 % 30;
+    }
+    let mut ranked = |order: Order, count_max: usize, topic: Option<&str>| {
+        let filter = ConnectionFilter {
+            topic: topic.map(str::to_owned),
+            ..ConnectionFilter::default()
+        };
+        let task = |answer, shard| {
+            let listing = Listing::new(bounded(0).0, filter.clone(), shard, count_max);
+            Task::Rank(Ranking::new(answer, listing, order, count_max))
+        };
+        let mut found: Vec<ConnectionInfo> = stand.ask(&mut peers, task).remove(0);
+        found.sort_by_key(|info| std::cmp::Reverse(order.of(info)));
+        found
+            .iter()
+            .map(|info| order.of(info))
+            .collect::<Vec<u64>>()
+    };
+    assert_eq!(ranked(Order::Dropped, 5, None), [29, 28, 27, 26, 25]);
+    // Whoever has nothing of it is left out.
+    assert_eq!(ranked(Order::Dropped, 100, None).len(), 29);
+    assert_eq!(ranked(Order::Dropped, 3, Some("room")), [29, 28, 27]);
+    assert_eq!(ranked(Order::Dropped, 3, Some("elsewhere")), [0_u64; 0]);
+    assert_eq!(ranked(Order::Outbox, 3, None), [0_u64; 0]);
+    assert_eq!(ranked(Order::RoundTrip, 3, None), [0_u64; 0]);
 }
