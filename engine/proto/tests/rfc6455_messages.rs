@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use tidegate_proto::{Message, Session, Settings, Violation};
+use tidegate_proto::{Event, Input, Message, Session, Settings, Violation};
 
 fn server(message_size_max: usize) -> Session {
     Session::server(Settings { message_size_max })
@@ -328,7 +328,8 @@ fn frames_counted(wire: &[u8], cut: usize, asking: bool) -> u32 {
     for chunk in wire.chunks_mut(cut) {
         let mut input = Input::new(chunk);
         loop {
-            let event = session.receive(&mut input, &mut answers).unwrap();
+            let event = session.receive(&mut input, &mut answers);
+            let event = event.expect("it is sound");
             count += match &event {
                 Some(Event::Message(message)) => message.frame_count(),
                 Some(Event::Deflated(message)) => message.frame_count(),
