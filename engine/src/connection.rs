@@ -125,6 +125,8 @@ impl Flags {
     pub(crate) const ENDED: Self = Self(4);
     /// When all is sent, our side is shut.
     pub(crate) const FINISHING: Self = Self(8);
+    /// Before its request, a proxy says for whom it speaks.
+    pub(crate) const PROXIED: Self = Self(128);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

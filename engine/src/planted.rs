@@ -39,6 +39,8 @@ pub(crate) enum Bug {
     ForgottenWatch,
     /// What is dropped is not counted.
     SilentDrop,
+    /// When the driver closes a connection late, the handler is not told that it is gone.
+    ForgottenGoodbye,
 }
 
 thread_local! {
@@ -46,7 +48,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -64,6 +66,7 @@ impl Bug {
         Self::DeafHeart,
         Self::ForgottenWatch,
         Self::SilentDrop,
+        Self::ForgottenGoodbye,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -120,7 +120,7 @@ pub fn read_proxy_header(bytes: &[u8]) -> Result<ProxyStatus, ProxyFault> {
 /// Whether these bytes begin a header, as far as can be told: no request does, so nobody but a proxy
 /// should send them.
 #[must_use]
-pub fn begins_proxy_header(bytes: &[u8]) -> bool {
+pub(crate) fn begins_proxy_header(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && (bytes.starts_with(LINE_START) || bytes.len() >= 5 && starts_like(bytes, SIGNATURE))
 }
@@ -218,8 +218,14 @@ fn read_binary(bytes: &[u8]) -> Result<ProxyStatus, ProxyFault> {
     };
     let source = match family {
         _ if local => None,
-        0x11 => addresses.first_chunk::<4>().map(|ip| Ipv4Addr::from(*ip)).map(IpAddr::V4),
-        0x21 => addresses.first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip)).map(IpAddr::V6),
+        0x11 => addresses
+            .first_chunk::<4>()
+            .map(|ip| Ipv4Addr::from(*ip))
+            .map(IpAddr::V4),
+        0x21 => addresses
+            .first_chunk::<16>()
+            .map(|ip| Ipv6Addr::from(*ip))
+            .map(IpAddr::V6),
         _ => None,
     };
     // 2.2: both addresses, then both ports.
@@ -300,8 +306,19 @@ mod tests {
         ] {
             assert_eq!(read(line.as_bytes()), Err(ProxyFault::Line), "{line:?}");
         }
-        for start in ["GET / HTTP/1.1\r\n", "PROXY\r\n", "proxy TCP4", "\r\n\r\nx", "\n", "\0"] {
-            assert_eq!(read(start.as_bytes()), Err(ProxyFault::Missing), "{start:?}");
+        for start in [
+            "GET / HTTP/1.1\r\n",
+            "PROXY\r\n",
+            "proxy TCP4",
+            "\r\n\r\nx",
+            "\n",
+            "\0",
+        ] {
+            assert_eq!(
+                read(start.as_bytes()),
+                Err(ProxyFault::Missing),
+                "{start:?}"
+            );
         }
     }
 
@@ -310,7 +327,10 @@ mod tests {
         let line = |size: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(size - 16));
         let longest = line(PROXY_LINE_SIZE_MAX);
         assert_eq!(longest.len(), PROXY_LINE_SIZE_MAX);
-        assert_eq!(read(longest.as_bytes()), Ok(Some((None, PROXY_LINE_SIZE_MAX))));
+        assert_eq!(
+            read(longest.as_bytes()),
+            Ok(Some((None, PROXY_LINE_SIZE_MAX)))
+        );
         let longer = line(PROXY_LINE_SIZE_MAX + 1);
         assert_eq!(read(longer.as_bytes()), Err(ProxyFault::TooLong));
         let most = &longest.as_bytes()[..PROXY_LINE_SIZE_MAX - 1];
@@ -356,7 +376,10 @@ mod tests {
             (binary(0x21, 0x11, &[0; 11]), ProxyFault::TooShort),
             (binary(0x21, 0x21, &[0; 35]), ProxyFault::TooShort),
             (binary(0x21, 0x31, &[0; 215]), ProxyFault::TooShort),
-            (binary(0x21, 0x11, &[0; PROXY_HEADER_SIZE_MAX - 15]), ProxyFault::TooLong),
+            (
+                binary(0x21, 0x11, &[0; PROXY_HEADER_SIZE_MAX - 15]),
+                ProxyFault::TooLong,
+            ),
         ] {
             assert_eq!(read(&bytes), Err(fault));
             // Nothing that was declared has to come.
@@ -364,7 +387,10 @@ mod tests {
         }
         let longest = binary(0x21, 0x11, &[0; PROXY_HEADER_SIZE_MAX - 16]);
         assert_eq!(read(&longest[..20]), Ok(None));
-        assert!(matches!(read(&longest), Ok(Some((Some(_), PROXY_HEADER_SIZE_MAX)))));
+        assert!(matches!(
+            read(&longest),
+            Ok(Some((Some(_), PROXY_HEADER_SIZE_MAX)))
+        ));
     }
 
     #[test]
@@ -372,7 +398,14 @@ mod tests {
         for bytes in [&b"PROXY "[..], b"PROXY TCP4", &SIGNATURE[..5], SIGNATURE] {
             assert!(begins_proxy_header(bytes), "{bytes:?}");
         }
-        for bytes in [&b""[..], b"P", b"PROXY", b"PROXYING / ", b"GET / HTTP/1.1", b"\r\n\r\nG"] {
+        for bytes in [
+            &b""[..],
+            b"P",
+            b"PROXY",
+            b"PROXYING / ",
+            b"GET / HTTP/1.1",
+            b"\r\n\r\nG",
+        ] {
             assert!(!begins_proxy_header(bytes), "{bytes:?}");
         }
     }
