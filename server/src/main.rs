@@ -1,11 +1,13 @@
 //! Tidegate: a WebSocket server for very many connections, one thread for each core.
 
 mod admin;
+mod admission;
 mod census;
 mod check;
 mod choices;
 mod config;
 mod connections;
+mod cors;
 mod doctor;
 mod endpoints;
 mod failure;
@@ -23,6 +25,8 @@ mod routes;
 mod settings;
 mod signals;
 mod startup;
+mod stripes;
+mod tally;
 mod units;
 mod voice;
 

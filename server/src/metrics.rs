@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_engine::{Handle, Snapshot};
 
+use crate::admission::Door;
 use crate::process::Process;
 use crate::reload::Reloader;
 
@@ -28,6 +29,9 @@ impl Metrics {
     pub(crate) fn new(handle: Handle, files_max: u64, reloader: Arc<Reloader>) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Server { handle }));
+        registry.register_collector(Box::new(Door {
+            reloader: Arc::clone(&reloader),
+        }));
         registry.register_collector(Box::new(Reloads { reloader }));
         registry.register_collector(Box::new(ThisProcess { files_max }));
         Self { registry }

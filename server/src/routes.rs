@@ -12,6 +12,8 @@ use crate::origin::OriginPolicy;
 #[derive(Debug)]
 pub(crate) struct Routes {
     page: bool,
+    /// Which pages may read what is not an endpoint's.
+    pub(crate) origins: OriginPolicy,
     /// By the whole path; sorted.
     exact: Box<[(Box<str>, Route)]>,
     /// By what stands before the topic, with its slash; sorted.
@@ -49,6 +51,7 @@ pub(crate) enum Found<'a, 'p> {
 impl Routes {
     pub(crate) fn of(configuration: &Configuration) -> Self {
         let (mut exact, mut topics) = (Vec::new(), Vec::new());
+        let origins = configuration.values.origins("server.origins");
         for values in &configuration.endpoints {
             let route = Route::of(values, configuration);
             match values.path("path") {
@@ -59,6 +62,7 @@ impl Routes {
         }
         Self {
             page: configuration.values.switch("server.page"),
+            origins: OriginPolicy::new(origins.unwrap_or_default()),
             exact: sorted(exact),
             topics: sorted(topics),
         }

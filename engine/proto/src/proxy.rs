@@ -7,7 +7,8 @@
 //!  2   signature (12) | version, command | family | length | addresses | TLVs (skipped)
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+// Of addresses, not of sockets: those are in `std`.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The longest line of version 1, its CR LF included (2.1).
 pub const PROXY_LINE_SIZE_MAX: usize = 107;

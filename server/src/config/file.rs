@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -217,11 +218,13 @@ impl Reader<'_> {
     fn setting(&mut self, key: &Key, (_, value): Entry<'_, '_>) -> Option<Setting> {
         let span = value.span();
         let outcome = match (key.kind, value.get_ref()) {
-            (Kind::Origins, DeValue::Array(array)) => {
-                return self.origins(key, array.iter()).map(|value| Setting {
-                    value,
-                    source: self.source(&span),
-                });
+            (Kind::Origins | Kind::Networks, DeValue::Array(array)) => {
+                let value = match key.kind {
+                    Kind::Origins => self.list(key, array.iter()).map(Value::Origins),
+                    _ => self.list(key, array.iter()).map(Value::Networks),
+                };
+                let source = self.source(&span);
+                return value.map(|value| Setting { value, source });
             }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (
@@ -232,7 +235,7 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins, _) => Err(key.kind.allowed()),
+            (Kind::Origins | Kind::Networks, _) => Err(key.kind.allowed()),
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {
@@ -256,11 +259,11 @@ impl Reader<'_> {
         }
     }
 
-    fn origins<'a, 'i: 'a>(
+    fn list<'a, 'i: 'a, T: FromStr<Err = String>>(
         &mut self,
         key: &Key,
         items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
-    ) -> Option<Value> {
+    ) -> Option<Vec<T>> {
         let mut rules = Vec::new();
         let before = self.faults.len();
         for item in items {
@@ -277,7 +280,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (self.faults.len() == before).then_some(Value::Origins(rules))
+        (self.faults.len() == before).then_some(rules)
     }
 
     fn fault(&mut self, span: &Range<usize>, text: &str) {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::config::value::{Kind, Value};
 
+mod admission;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -45,7 +47,7 @@ const UNSENT_SIZE_CEILING: usize = 1 << 30;
 pub(crate) const ENDPOINTS_MAX: usize = 1000;
 
 /// One key.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     /// Its section and its name, such as `limits.max-message`.
     pub(crate) name: &'static str,
@@ -161,8 +163,28 @@ pub(crate) const SECTIONS: [(&str, &str); 6] = [
 /// What stands above the endpoints.
 pub(crate) const ENDPOINT_ABOUT: &str = "What clients find on the public port";
 
-/// All keys but those of endpoints, by section, in the order in which they are shown.
-pub(crate) static KEYS: &[Key] = &[
+/// All keys but those of endpoints. Within a section, they are shown in this order.
+pub(crate) static KEYS: &[Key] =
+    &joined::<{ USUAL.len() + admission::KEYS.len() }>(&[USUAL, admission::KEYS]);
+
+/// The keys of these tables, one table after another.
+const fn joined<const COUNT: usize>(tables: &[&[Key]]) -> [Key; COUNT] {
+    let mut all = [tables[0][0]; COUNT];
+    let (mut table, mut count) = (0, 0);
+    while table < tables.len() {
+        let mut index = 0;
+        while index < tables[table].len() {
+            all[count] = tables[table][index];
+            index += 1;
+            count += 1;
+        }
+        table += 1;
+    }
+    assert!(count == COUNT, "no table has been left out");
+    all
+}
+
+const USUAL: &[Key] = &[
     Key::new(
         "server.listen",
         Kind::Address,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admission::network::Network;
 use crate::config::pattern::Pattern;
 use crate::config::schema::Key;
 use crate::config::source::Source;
@@ -118,6 +119,13 @@ impl Values {
         match &self.get(name).1.value {
             Value::Auto => None,
             Value::Origins(rules) => Some(rules),
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn networks(&self, name: &str) -> &[Network] {
+        match &self.get(name).1.value {
+            Value::Networks(networks) => networks,
             other => wrong(name, other),
         }
     }
