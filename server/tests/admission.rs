@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -224,6 +226,60 @@ fn a_storm_that_is_refused_costs_little_and_disturbs_nobody() {
     inside.echoes("after");
 }
 
+/// What a program says in the end, of which each line is trimmed.
+#[track_caller]
+fn said(program: &mut Command) -> String {
+    let done = program.output().expect("it is installed");
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// Those who answer before they have been asked must be understood all the same.
+#[test]
+fn curl_and_python_understand_a_refusal_at_the_door() {
+    let test = "curl_and_python_understand_a_refusal_at_the_door";
+    let server = Server::with(&["--connections-max", "1"]);
+    let _inside = server.open("/echo");
+    let url = format!("http://{}/", server.public);
+    let found = |program| {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|done| done.status.success())
+    };
+    if found("curl") {
+        for _ in 0..20 {
+            let format = "%{http_code} %{errormsg}";
+            let mut command = Command::new("curl");
+            command.args(["-sS", "-o", "/dev/null", "-D", "-", "-w", format, &url]);
+            let told = said(&mut command);
+            assert!(
+                told.starts_with("HTTP/1.1 503 Service Unavailable"),
+                "{told}"
+            );
+            assert!(
+                told.contains("Retry-After: ") && told.ends_with("503"),
+                "{told}"
+            );
+        }
+    } else {
+        skip::skipped(test, "there is no curl");
+    }
+    if found("python3") {
+        let script = "import http.client, sys\n\
+                      for _ in range(20):\n\
+                      \x20   c = http.client.HTTPConnection(sys.argv[1], timeout=10)\n\
+                      \x20   c.request('GET', '/echo', headers={'Upgrade': 'websocket'})\n\
+                      \x20   r = c.getresponse()\n\
+                      \x20   assert 1 <= int(r.headers['Retry-After']) <= 60\n\
+                      \x20   assert r.read().endswith(b'.\\n')\n\
+                      \x20   print(r.status)";
+        let address = server.public.to_string();
+        let mut command = Command::new("python3");
+        let told = said(command.args(["-c", script, &address]));
+        assert_eq!(told, ["503"; 20].join("\n"));
+    } else {
+        skip::skipped(test, "there is no python3");
+    }
+}
+
 /// A server with a file that can be written anew.
 struct Stage {
     folder: Folder,
@@ -270,8 +326,10 @@ fn rules_for_addresses_are_reloaded_and_those_inside_stay() {
     assert_eq!(asks(server, address(2)).status, 403);
     inside.echoes("who is inside stays");
     stage.reload("[limits]\ndeny = [\"127.0.0.0/30\"]\ndenied = \"drop\"\n");
-    let mut dropped = Client::connect_from(server.public, address(2));
-    assert_eq!(dropped.all(), b"", "not a word");
+    match Client::try_connect_from(server.public, address(2)) {
+        Ok(mut dropped) => assert_eq!(dropped.all(), b"", "not a word"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
     stage.reload("");
     for last in 2..5 {
         opens(server, address(last)).echoes("everybody");
@@ -320,7 +378,7 @@ fn a_configuration_of_admission_that_is_wrong_is_told_what_is_allowed() {
         ("[limits]\ndeny = [\"10.1.2.3/8\"]", "write 10.0.0.0/8"),
         ("[limits]\nallow = \"10.0.0.0/8\"", "write a list"),
         ("[limits]\nallow = [10]", "write a list"),
-        ("[limits]\nconnections-max = 0", "from 1 to"),
+        ("[limits]\nconnections-max = \"many\"", "from 0 to"),
         ("[limits]\nhandshake-rate = -1", "from 0 to"),
         ("[server]\nproxy-protocol = \"v3\"", "off, v1, v2, any"),
         (

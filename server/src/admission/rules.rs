@@ -69,7 +69,9 @@ impl Rules {
                 "none" => ForwardedBy::Nothing,
                 _ => ForwardedBy::XForwardedFor,
             },
-            connections_max: values.count("limits.connections-max"),
+            connections_max: values
+                .count("limits.connections-max")
+                .filter(|count| *count > 0),
             host_max: most(values, "limits.connections-per-address"),
             network_max: most(values, "limits.connections-per-network"),
             rate: Rate::new(rate, burst),

@@ -1,6 +1,6 @@
 //! A WebSocket client made of raw bytes, so that it can also say what no client may say.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -53,13 +53,17 @@ impl Client {
     /// The same, from this address of loopback.
     #[track_caller]
     pub(crate) fn connect_from(to: SocketAddr, from: IpAddr) -> Self {
+        Self::try_connect_from(to, from).expect("the server listens")
+    }
+
+    /// The same with a server that may reset it before this has seen that it is connected.
+    #[track_caller]
+    pub(crate) fn try_connect_from(to: SocketAddr, from: IpAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
         let from = SocketAddr::new(from, 0);
         socket.bind(&from.into()).expect("an address of loopback");
-        socket
-            .connect_timeout(&to.into(), PATIENCE)
-            .expect("the server listens");
-        Self::from(TcpStream::from(socket))
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        Ok(Self::from(TcpStream::from(socket)))
     }
 
     fn from(stream: TcpStream) -> Self {

@@ -74,11 +74,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "limits.connections-max",
         Kind::Count {
-            min: 1,
+            min: 0,
             max: SLOTS_CEILING,
         },
         Default::Auto("as many as there are descriptors for"),
-        "How many connections there may be at once; one more gets 503 with Retry-After",
+        "How many connections there may be at once; one more gets 503 with Retry-After; 0: as for auto",
     )
     .flag("connections-max")
     .reloads(),
