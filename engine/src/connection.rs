@@ -129,6 +129,8 @@ impl Flags {
     pub(crate) const METERED: Self = Self(16);
     /// It has used up its tokens, and is not received from until there are more: it is also paused.
     pub(crate) const THROTTLED: Self = Self(32);
+    /// Before its request, a proxy says for whom it speaks.
+    pub(crate) const PROXIED: Self = Self(128);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -18,7 +18,8 @@ pub struct Context<'a, H: Handler> {
     slot: u32,
 }
 
-/// A peer that has sent a request, as its handler sees it before anything is answered.
+/// A peer that is no WebSocket, or not yet, as its handler sees it: when it connects, when its
+/// request has come, when nothing is left of it.
 #[derive(Debug)]
 pub struct RequestContext<'a, H: Handler> {
     shard: ShardContext<'a, H>,
@@ -189,6 +190,11 @@ impl<'a, H: Handler> RequestContext<'a, H> {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.shard.core.addresses.get(self.slot)
+    }
+
+    /// From now on it is known under this address: what a proxy says of whom it speaks for.
+    pub fn set_peer(&mut self, address: SocketAddr) {
+        self.shard.core.addresses.set(self.slot, address);
     }
 
     /// When this turn began to receive, by the monotonic clock.

@@ -8,7 +8,8 @@ use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
 use crate::{
-    CompressionTier, Context, End, Profile, Reply, RequestContext, ShardContext, SharedMeter,
+    Admission, CompressionTier, Context, End, Profile, ProxyHeader, Reply, RequestContext,
+    ShardContext, SharedMeter,
 };
 
 /// The application's side of a shard. Every shard has one of its own, so nothing in it needs
@@ -32,6 +33,31 @@ pub trait Handler: Sized + 'static {
     /// ([`crate::Limits::handshake_timeout`]).
     fn handshake_timeout(&mut self) -> Option<Duration> {
         None
+    }
+
+    /// Somebody has connected, and nothing has been read yet: the cheapest moment to say no.
+    fn on_accept(&mut self, context: &mut RequestContext<'_, Self>) -> Admission {
+        let _ = context;
+        Admission::Take
+    }
+
+    /// A peer that was taken by [`Admission::TakeProxied`] has said for whom it speaks, which is
+    /// [`RequestContext::peer`] from now on, if it has named somebody. [`Admission::TakeProxied`]
+    /// is the same as [`Admission::Take`] here.
+    fn on_proxied(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        header: &ProxyHeader,
+    ) -> Admission {
+        let _ = (context, header);
+        Admission::Take
+    }
+
+    /// Nothing is left of a peer, whatever has become of it. Called once for each `on_accept`
+    /// that has not dropped the peer, after its `on_close`, if it had one; its id and its address
+    /// are what they were.
+    fn on_gone(&mut self, context: &mut RequestContext<'_, Self>) {
+        let _ = context;
     }
 
     /// A request has arrived. Nothing has been checked yet but that it is sound HTTP/1.1

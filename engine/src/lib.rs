@@ -34,6 +34,7 @@
 //! engine.join().expect("no shard failed");
 //! ```
 
+mod admission;
 mod closed;
 mod compression;
 mod connection;
@@ -62,6 +63,7 @@ mod timers;
 mod topics;
 mod turn;
 
+pub use admission::Admission;
 pub use closed::{Closed, Phase, Side};
 pub use compression::{Compression, CompressionTier};
 pub use context::{Busy, Context, RequestContext, SendError, ShardContext};
@@ -85,4 +87,4 @@ pub use tasks::{Interval, ShardHandle};
 pub use tidegate_io::host::{Sleep, TooManyTasks, YieldNow};
 pub use tidegate_io::{SocketOptions, files, host};
 pub use tidegate_proto::handshake::{Refusal, Request};
-pub use tidegate_proto::{CloseCode, Message, MessageKind};
+pub use tidegate_proto::{CloseCode, Message, MessageKind, ProxyHeader, ProxyVersion};

@@ -45,6 +45,8 @@ pub(crate) enum Bug {
     ForgottenTokens,
     /// What was received before the tokens were used up is lost.
     LostHeld,
+    /// When the driver closes a connection late, the handler is not told that it is gone.
+    ForgottenGoodbye,
 }
 
 thread_local! {
@@ -52,7 +54,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -73,6 +75,7 @@ impl Bug {
         Self::FreeFrames,
         Self::ForgottenTokens,
         Self::LostHeld,
+        Self::ForgottenGoodbye,
     ];
 
     /// From now on this thread runs with this bug, or with none.

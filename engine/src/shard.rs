@@ -28,8 +28,9 @@ use crate::mailbox::{Letter, Mailbox, Post};
 use crate::planted::Bug;
 use crate::survey::Survey;
 use crate::turn::RunIndex;
-use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
+use crate::{Context, End, EndReason, Handler, Limits, RequestContext, ShardContext};
 
+mod accept;
 #[cfg(feature = "bench")]
 pub mod benched;
 mod deliver;
@@ -259,7 +260,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                         reset,
                     });
                     if done == Submitted::Done {
-                        self.core.remove(slot);
+                        self.say_goodbye(slot);
                     }
                     continue;
                 }
@@ -358,6 +359,9 @@ impl<D, H: Handler> Drop for Shard<D, H> {
                 self.handler
                     .on_close(&mut Context::new(&mut self.core, slot), end);
             }
+            // The slot stays: what is still said to it is said to nobody.
+            self.handler
+                .on_gone(&mut RequestContext::new(&mut self.core, slot));
         }
     }
 }

@@ -262,6 +262,13 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
         );
         faults.push(Fault::new(values.source("admin.listen").clone(), &text));
     }
+    let proxied = values.choice("server.proxy-protocol");
+    if proxied != "off" && values.networks("server.trusted-proxies").is_empty() {
+        let source = values.source("server.proxy-protocol").clone();
+        let text =
+            "server.proxy-protocol needs server.trusted-proxies: nobody else may speak for others";
+        faults.push(Fault::new(source, text));
+    }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {
         let Some(path) = endpoint.path("path") else {

@@ -11,15 +11,18 @@
 
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use tidegate_engine::{
-    Answer, CloseCode, Context, End, Handler, Message, Refusal, Reply, Request, RequestContext,
-    ShardContext, Upgrade,
+    Admission, Answer, CloseCode, Context, End, Handler, Message, ProxyHeader, Refusal, Reply,
+    Request, RequestContext, ShardContext, Upgrade,
 };
 
+use crate::admission::Doorkeeper;
 use crate::census::{Census, Change, Next, Note, Step};
+use crate::cors;
 use crate::live::View;
 use crate::names::{NameError, Names, count_topic};
 use crate::purpose::{Fault, Feeds, Hearing, Room};
@@ -36,6 +39,7 @@ const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
 /// The application of one shard.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
+    doorkeeper: Doorkeeper,
     view: View,
     names: Names,
     census: Census,
@@ -61,6 +65,7 @@ const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
 impl Endpoints {
     pub(crate) fn new(view: View) -> Self {
         Self {
+            doorkeeper: Doorkeeper::new(Arc::clone(view.counts())),
             view,
             names: Names::default(),
             census: Census::default(),
@@ -74,7 +79,16 @@ impl Endpoints {
             rules: routes.name_rules,
             topics_max: routes.topics_max,
         };
-        match routes.find(request.path()) {
+        let found = routes.find(request.path());
+        let (origins, methods) = match &found {
+            Found::Page => (&routes.origins, "GET, HEAD"),
+            Found::Nothing => (&routes.origins, "GET"),
+            Found::Route(route, _) => (&route.origins, "GET"),
+        };
+        if let Some(answer) = cors::preflight(request, origins, methods) {
+            return answer.map_or_else(Answer::Refuse, Answer::Respond);
+        }
+        let answer = match found {
             Found::Page => Answer::Respond(page(request.method())),
             Found::Nothing => nothing_here(request),
             Found::Route(route, segment) => match room.purpose(route, segment, request.query()) {
@@ -83,6 +97,10 @@ impl Endpoints {
                 Err(Fault::Name(NameError::Empty)) => nothing_here(request),
                 Err(fault) => Answer::Refuse(fault.refusal()),
             },
+        };
+        match answer {
+            Answer::Respond(reply) => Answer::Respond(cors::let_read(reply, request, origins)),
+            other @ (Answer::Upgrade(_) | Answer::Refuse(_)) => other,
         }
     }
 
@@ -128,15 +146,35 @@ impl Handler for Endpoints {
         Some(self.view.routes().handshake_timeout)
     }
 
+    fn on_accept(&mut self, context: &mut RequestContext<'_, Self>) -> Admission {
+        self.doorkeeper.on_accept(self.view.rules(), context)
+    }
+
+    fn on_proxied(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        header: &ProxyHeader,
+    ) -> Admission {
+        let rules = self.view.rules();
+        self.doorkeeper.on_proxied(rules, context, header)
+    }
+
+    fn on_gone(&mut self, context: &mut RequestContext<'_, Self>) {
+        self.doorkeeper.on_gone(context);
+    }
+
     fn on_request(
         &mut self,
-        _context: &mut RequestContext<'_, Self>,
+        context: &mut RequestContext<'_, Self>,
         request: &Request<'_>,
     ) -> Answer<Endpoint> {
-        let answer = match request.method() {
+        let rules = self.view.rules();
+        let admitted = self.doorkeeper.on_request(rules, context, request);
+        let answer = match (admitted, request.method()) {
+            (Err(refusal), _) => Answer::Refuse(refusal),
             // The target of CONNECT is a host to be connected with, whatever it looks like.
-            "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),
-            _ => self.answer(request),
+            (Ok(()), "CONNECT") => Answer::Refuse(Refusal::method_not_allowed()),
+            (Ok(()), _) => self.answer(request),
         };
         match answer {
             Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
@@ -312,8 +350,6 @@ fn page(method: &str) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use crate::config::Inputs;
     use crate::live::Live;
 

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::admission::{Counts, Rules};
 use crate::config::Configuration;
 use crate::routes::Routes;
 
@@ -16,12 +17,15 @@ pub(crate) struct Live {
     /// Counts the configurations. Invariant: it is raised after `current` was replaced.
     generation: AtomicU64,
     current: Mutex<Current>,
+    /// What all shards count of those whom they let in: it outlives every configuration.
+    counts: Arc<Counts>,
 }
 
 #[derive(Debug, Clone)]
 struct Current {
     configuration: Arc<Configuration>,
     routes: Arc<Routes>,
+    rules: Arc<Rules>,
 }
 
 /// What one shard knows of it.
@@ -30,6 +34,7 @@ pub(crate) struct View {
     live: Arc<Live>,
     generation: u64,
     routes: Arc<Routes>,
+    rules: Arc<Rules>,
 }
 
 impl Live {
@@ -37,7 +42,13 @@ impl Live {
         Self {
             generation: AtomicU64::new(0),
             current: Mutex::new(Current::of(configuration)),
+            counts: Arc::default(),
         }
+    }
+
+    /// What all shards count of those whom they let in.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// The configuration as it is now.
@@ -61,6 +72,7 @@ impl Current {
     fn of(configuration: Configuration) -> Self {
         Self {
             routes: Arc::new(Routes::of(&configuration)),
+            rules: Arc::new(Rules::of(&configuration)),
             configuration: Arc::new(configuration),
         }
     }
@@ -68,25 +80,44 @@ impl Current {
 
 impl View {
     pub(crate) fn of(live: Arc<Live>) -> Self {
-        // Read before the routes: at worst the same routes are taken twice.
+        // Read before the rest: at worst the same is taken twice.
         let generation = live.generation.load(Ordering::Acquire);
-        let routes = Arc::clone(&live.current().routes);
+        let current = live.current().clone();
         Self {
             live,
             generation,
-            routes,
+            routes: current.routes,
+            rules: current.rules,
         }
+    }
+
+    /// What all shards count.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        self.live.counts()
+    }
+
+    /// The rules of admission in force.
+    #[inline]
+    pub(crate) fn rules(&mut self) -> &Rules {
+        self.refresh();
+        &self.rules
     }
 
     /// The routes in force.
     #[inline]
     pub(crate) fn routes(&mut self) -> &Routes {
+        self.refresh();
+        &self.routes
+    }
+
+    #[inline]
+    fn refresh(&mut self) {
         let generation = self.live.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.generation = generation;
-            self.routes = Arc::clone(&self.live.current().routes);
+            let current = self.live.current().clone();
+            (self.routes, self.rules) = (current.routes, current.rules);
         }
-        &self.routes
     }
 }
 

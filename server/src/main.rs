@@ -1,12 +1,14 @@
 //! Tidegate: a WebSocket server for very many connections, one thread for each core.
 
 mod admin;
+mod admission;
 mod ask;
 mod census;
 mod check;
 mod choices;
 mod config;
 mod connections;
+mod cors;
 mod doctor;
 mod endpoints;
 mod failure;
@@ -27,6 +29,8 @@ mod settings;
 mod signals;
 mod startup;
 mod status;
+mod stripes;
+mod tally;
 mod token;
 mod top;
 mod topic_pattern;

@@ -14,6 +14,7 @@ use tidegate_engine::{Handle, RateLimit, Snapshot};
 
 use crate::admin::Admin;
 use crate::admin::pass::Pass;
+use crate::admission::Door;
 use crate::log::{LEVELS, Log, level_name};
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
@@ -61,6 +62,9 @@ impl Metrics {
         let handle = admin.handle.clone();
         let reloader = Arc::clone(&admin.reloader);
         registry.register_collector(Box::new(Server { handle }));
+        registry.register_collector(Box::new(Door {
+            reloader: Arc::clone(&reloader),
+        }));
         registry.register_collector(Box::new(Operators {
             reloader,
             phase: Arc::clone(&admin.phase),

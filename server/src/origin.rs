@@ -82,6 +82,21 @@ impl OriginPolicy {
     }
 }
 
+impl OriginPolicy {
+    /// Which page of another origin may read an answer to a request with these `Origin` headers, as
+    /// a header says it; `None`: no other than the server's own.
+    pub(crate) fn reader<'a>(&self, mut origins: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+        let (origin, further) = (origins.next()?, origins.next());
+        if self.any {
+            return Some("*".to_owned());
+        }
+        let origin: Origin = std::str::from_utf8(origin).ok()?.parse().ok()?;
+        // Written anew: what a client has sent is not sent back.
+        let listed = further.is_none() && self.listed.contains(&origin);
+        listed.then(|| origin.to_string())
+    }
+}
+
 impl OriginFault {
     /// A sentence for the client.
     pub(crate) fn reason(self) -> &'static str {
@@ -338,6 +353,31 @@ mod tests {
         let refused = Err(OriginFault::Several);
         assert_eq!(any.check(two.into_iter(), "example.com"), refused);
         assert_eq!(policy(&[]).check(two.into_iter(), "example.com"), refused);
+    }
+
+    #[test]
+    fn only_listed_pages_may_read_and_are_named_as_browsers_name_them() {
+        let reader = |policy: &OriginPolicy, origins: &[&str]| {
+            let origins: Vec<&[u8]> = origins.iter().map(|origin| origin.as_bytes()).collect();
+            policy.reader(origins.into_iter())
+        };
+        let listed = policy(&["https://app.example.org", "http://localhost:3000"]);
+        let app = Some("https://app.example.org".to_owned());
+        assert_eq!(reader(&listed, &["https://app.example.org"]), app);
+        assert_eq!(reader(&listed, &["https://APP.example.org:443"]), app);
+        let local = Some("http://localhost:3000".to_owned());
+        assert_eq!(reader(&listed, &["http://localhost:3000"]), local);
+        for origins in [
+            &[][..],
+            &["null"],
+            &["https://evil.net"],
+            &["https://app.example.org", "https://app.example.org"],
+        ] {
+            assert_eq!(reader(&listed, origins), None, "{origins:?}");
+        }
+        let any = Some("*".to_owned());
+        assert_eq!(reader(&policy(&["*"]), &["https://evil.net"]), any);
+        assert_eq!(reader(&policy(&["*"]), &[]), None);
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Routes {
     pub(crate) name_rules: NameRules,
     /// How many topics a shard may have; 0 is no limit.
     pub(crate) topics_max: usize,
+    /// Which pages may read what is not an endpoint's.
+    pub(crate) origins: OriginPolicy,
     /// By the whole path; sorted.
     exact: Box<[(Box<str>, Route)]>,
     /// By what stands before the topic, with its slash; sorted.
@@ -68,6 +70,7 @@ pub(crate) enum Found<'a, 'p> {
 impl Routes {
     pub(crate) fn of(configuration: &Configuration) -> Self {
         let (mut exact, mut topics) = (Vec::new(), Vec::new());
+        let origins = configuration.values.origins("server.origins");
         for values in &configuration.endpoints {
             let route = Route::of(values, configuration);
             match values.path("path") {
@@ -82,6 +85,7 @@ impl Routes {
             handshake_timeout: values.span("timeouts.handshake"),
             name_rules: settings::name_rules(values),
             topics_max: values.count("limits.topics-max").unwrap_or_default(),
+            origins: OriginPolicy::new(origins.unwrap_or_default()),
             exact: sorted(exact),
             topics: sorted(topics),
         }

@@ -24,7 +24,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::{Parcel, Waker};
 
@@ -255,6 +257,20 @@ pub struct Peer {
     /// Which of the driver's listeners it called, in the order in which the driver got them.
     pub listener: usize,
     pub(crate) handle: Handle,
+}
+
+impl Peer {
+    /// Closes the connection with a reset, before it has a number: nothing is answered, and
+    /// nothing of it stays in the kernel.
+    pub fn reset(self) {
+        match self.handle {
+            Handle::Fd(fd) => {
+                // A failure leaves an ordinary close, which is all that can be done.
+                let _ = set_socket_linger(&fd, Some(Duration::ZERO));
+            }
+            Handle::Sim(link) => link.reset(),
+        }
+    }
 }
 
 /// What a driver holds of a peer.

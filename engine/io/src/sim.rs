@@ -300,6 +300,15 @@ impl Link {
             end: Some(end),
         }
     }
+
+    /// Resets it, before it is a socket.
+    pub(crate) fn reset(mut self) {
+        if let Some(end) = self.end.take()
+            && let Some(mut network) = self.world.network_if_free()
+        {
+            network.close_end(end, true);
+        }
+    }
 }
 
 impl Drop for Link {

@@ -7,7 +7,8 @@
 //!  2   signature (12) | version, command | family | length | addresses | TLVs (skipped)
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+// Of addresses, not of sockets: those are in `std`.
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The longest line of version 1, its CR LF included (2.1).
 pub const PROXY_LINE_SIZE_MAX: usize = 107;
@@ -120,7 +121,7 @@ pub fn read_proxy_header(bytes: &[u8]) -> Result<ProxyStatus, ProxyFault> {
 /// Whether these bytes begin a header, as far as can be told: no request does, so nobody but a proxy
 /// should send them.
 #[must_use]
-pub fn begins_proxy_header(bytes: &[u8]) -> bool {
+pub(crate) fn begins_proxy_header(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && (bytes.starts_with(LINE_START) || bytes.len() >= 5 && starts_like(bytes, SIGNATURE))
 }

@@ -43,6 +43,11 @@ impl<H: Handler> Core<H> {
         self.record(slot, Phase::Handshake, side, "gone", None, errno);
     }
 
+    /// Writes down that a peer is reset, by our choice, before its request was answered.
+    pub(crate) fn record_dropped(&mut self, slot: u32, cause: &'static str) {
+        self.record(slot, Phase::Handshake, Side::Server, cause, None, None);
+    }
+
     fn record(
         &mut self,
         slot: u32,

@@ -164,18 +164,12 @@ impl<H: Handler> Half<'_, H> {
             Completion::Received { .. } => unreachable!("it is never given to this"),
             Completion::Filled { socket, buffer } => return self.on_filled(socket.0, buffer),
             Completion::Sent { socket } => return Next::Sent(socket.0),
-            Completion::Accepted { peer } => {
-                let slot = self.core.insert(peer.address);
-                self.core.operations.push(Operation::Open { slot, peer });
-                let usual = self.core.limits.handshake_timeout;
-                let timeout = self.handler.handshake_timeout().unwrap_or(usual);
-                self.core.set_handshake_deadline(slot, timeout);
-            }
+            Completion::Accepted { peer } => self.on_accepted(peer),
             Completion::Ended { socket } => return Next::Ended(socket.0),
             Completion::Gone { socket, error } => {
                 return Next::Gone(socket.0, error.raw_os_error());
             }
-            Completion::Closed { socket } => self.core.remove(socket.0),
+            Completion::Closed { socket } => self.say_goodbye(socket.0),
             Completion::Refused { .. } => {
                 self.core.counted.accept_failures += 1;
                 return Next::Refused;
@@ -203,6 +197,9 @@ impl<H: Handler> Half<'_, H> {
             }
             Stage::Handshake { head } => {
                 let head = std::mem::take(head);
+                if connection.flags.has(Flags::PROXIED) {
+                    return self.on_proxy_header(slot, head, bytes);
+                }
                 self.on_head(slot, head, bytes)
             }
             Stage::Lingering | Stage::Released => Next::Nothing,

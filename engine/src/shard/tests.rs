@@ -11,10 +11,12 @@ use super::{Parts, Shard};
 use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
-    Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits, Message,
-    Profile, Rate, RatePolicy, Rates, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
+    Admission, Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits,
+    Message, Profile, ProxyHeader, Rate, RatePolicy, Rates, Refusal, Request, RequestContext,
+    ShardContext, SlowPolicy, Upgrade,
 };
 
+mod admission;
 mod allocations;
 mod compression;
 mod crowd;

@@ -218,19 +218,16 @@ impl Reader<'_> {
     fn setting(&mut self, key: &Key, (_, value): Entry<'_, '_>) -> Option<Setting> {
         let span = value.span();
         let outcome = match (key.kind, value.get_ref()) {
-            (Kind::Origins, DeValue::Array(array)) => {
-                let rules = self.items(key, array.iter());
-                return rules.map(|rules| Setting {
-                    value: Value::Origins(rules),
-                    source: self.source(&span),
-                });
-            }
-            (Kind::Topics, DeValue::Array(array)) if !array.is_empty() => {
-                let patterns = self.items(key, array.iter());
-                return patterns.map(|patterns| Setting {
-                    value: Value::Topics(patterns),
-                    source: self.source(&span),
-                });
+            (Kind::Origins | Kind::Networks | Kind::Topics, DeValue::Array(array))
+                if !(matches!(key.kind, Kind::Topics) && array.is_empty()) =>
+            {
+                let value = match key.kind {
+                    Kind::Origins => self.items(key, array.iter()).map(Value::Origins),
+                    Kind::Topics => self.items(key, array.iter()).map(Value::Topics),
+                    _ => self.items(key, array.iter()).map(Value::Networks),
+                };
+                let source = self.source(&span);
+                return value.map(|value| Setting { value, source });
             }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (
@@ -241,7 +238,7 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins | Kind::Topics, _) => Err(key.kind.allowed()),
+            (Kind::Origins | Kind::Networks | Kind::Topics, _) => Err(key.kind.allowed()),
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {

@@ -11,6 +11,8 @@ use crate::log::{Filter, Target};
 
 mod limits;
 
+mod admission;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -166,13 +168,31 @@ pub(crate) const SECTIONS: [(&str, &str); 7] = [
 pub(crate) const ENDPOINT_ABOUT: &str = "What clients find on the public port";
 
 /// All keys but those of endpoints; of a section, in the order in which they are shown.
-pub(crate) static KEYS: &[Key] =
-    &joined::<{ SERVER_KEYS.len() + limits::KEYS.len() }>(SERVER_KEYS, limits::KEYS);
+pub(crate) static KEYS: &[Key] = &joined::<
+    { SERVER_KEYS.len() + limits::KEYS.len() + admission::KEYS.len() },
+>(&[SERVER_KEYS, limits::KEYS, admission::KEYS]);
 
 /// The keys of an endpoint. A reload takes them all.
 pub(crate) static ENDPOINT_KEYS: &[Key] = &joined::<
     { PLACE_KEYS.len() + limits::ENDPOINT_KEYS.len() },
->(PLACE_KEYS, limits::ENDPOINT_KEYS);
+>(&[PLACE_KEYS, limits::ENDPOINT_KEYS]);
+
+/// The keys of these tables, one table after another.
+const fn joined<const COUNT: usize>(tables: &[&[Key]]) -> [Key; COUNT] {
+    let mut all = [tables[0][0]; COUNT];
+    let (mut table, mut count) = (0, 0);
+    while table < tables.len() {
+        let mut index = 0;
+        while index < tables[table].len() {
+            all[count] = tables[table][index];
+            index += 1;
+            count += 1;
+        }
+        table += 1;
+    }
+    assert!(count == COUNT, "no table has been left out");
+    all
+}
 
 const SERVER_KEYS: &[Key] = &[
     Key::new(
@@ -527,20 +547,6 @@ pub(crate) const DEFAULT_ENDPOINTS: [(&str, &str); 3] = [
     ("/ws/{topic}", "topic"),
     ("/feed/{topic}", "feed"),
 ];
-
-/// One table behind the other; `N` is how many keys that makes.
-const fn joined<const N: usize>(first: &[Key], second: &[Key]) -> [Key; N] {
-    let mut all = [first[0]; N];
-    let mut index = 0;
-    while index < N {
-        all[index] = match index < first.len() {
-            true => first[index],
-            false => second[index - first.len()],
-        };
-        index += 1;
-    }
-    all
-}
 
 fn any_text(_: &str) -> Result<(), String> {
     Ok(())

@@ -1,8 +1,10 @@
 //! What the value of a key may be: how it is read, what is allowed, and how it is written back.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
+use crate::admission::network::Network;
 use crate::config::pattern::Pattern;
 use crate::origin::OriginRule;
 use crate::topic_pattern::TopicPattern;
@@ -32,6 +34,8 @@ pub(crate) enum Kind {
     Switch,
     /// Web pages by their origins.
     Origins,
+    /// IP addresses, one by one or by their first bits.
+    Networks,
     /// A path of the public port, or a pattern for many.
     Path,
     /// Topics by their names, or patterns for many.
@@ -59,6 +63,7 @@ pub(crate) enum Value {
     Span(Duration),
     Switch(bool),
     Origins(Vec<OriginRule>),
+    Networks(Vec<Network>),
     Path(Pattern),
     Topics(Vec<TopicPattern>),
     Text(String),
@@ -111,12 +116,8 @@ impl Kind {
                     .ok_or_else(|| self.allowed())
             }
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| self.allowed()),
-            Self::Origins => {
-                let rules = text.split(',').map(str::trim);
-                let rules = rules.filter(|rule| !rule.is_empty());
-                let rules: Result<_, String> = rules.map(str::parse).collect();
-                rules.map(Value::Origins)
-            }
+            Self::Origins => parse_list(text).map(Value::Origins),
+            Self::Networks => parse_list(text).map(Value::Networks),
             Self::Path => text.parse().map(Value::Path),
             Self::Topics => {
                 let patterns = text.split(',').map(|pattern| pattern.trim().parse());
@@ -166,6 +167,10 @@ impl Kind {
             Self::Origins => {
                 "write a list of origins, such as [\"https://app.example.com\"]".to_owned()
             }
+            Self::Networks => {
+                "write a list of addresses and networks, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"
+                    .to_owned()
+            }
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
@@ -184,6 +189,7 @@ impl Kind {
             Self::Span { .. } | Self::SpanOrNone { .. } => "TIME",
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
+            Self::Networks => "NETWORK",
             Self::Path => "PATH",
             Self::Topics => "TOPIC",
             Self::Text { name, .. } => name,
@@ -222,6 +228,9 @@ impl Kind {
             ),
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
+            Self::Networks => {
+                "a list of addresses and networks, such as `[\"10.0.0.0/8\"]`".to_owned()
+            }
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
             Self::Topics => "a list of topics, or patterns such as `\"room-*\"`".to_owned(),
             Self::Text { about, .. } => about.to_owned(),
@@ -242,6 +251,8 @@ impl Value {
             Self::Switch(on) => on.to_string(),
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
+            Self::Networks(networks) if networks.is_empty() => "none".to_owned(),
+            Self::Networks(networks) => show_all(networks).join(", "),
             Self::Path(pattern) => pattern.to_string(),
             Self::Topics(patterns) => show_all(patterns).join(", "),
             Self::Text(text) if text.is_empty() => "none".to_owned(),
@@ -253,9 +264,10 @@ impl Value {
     pub(crate) fn toml(&self) -> String {
         match self {
             Self::Count(_) | Self::Switch(_) => self.show(),
-            Self::Origins(rules) => list(&show_all(rules)),
-            Self::Topics(patterns) => list(&show_all(patterns)),
+            Self::Topics(patterns) => quote_all(patterns),
             Self::Text(text) => quote(text),
+            Self::Origins(rules) => quote_all(rules),
+            Self::Networks(networks) => quote_all(networks),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -273,6 +285,7 @@ impl Value {
             Self::Origins(rules) => show_all(rules).into(),
             Self::Topics(patterns) => show_all(patterns).into(),
             Self::Text(text) => text.as_str().into(),
+            Self::Networks(networks) => show_all(networks).into(),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -283,12 +296,19 @@ impl Value {
     }
 }
 
+/// What stands between commas.
+fn parse_list<T: FromStr<Err = String>>(text: &str) -> Result<Vec<T>, String> {
+    let items = text.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    items.map(str::parse).collect()
+}
+
 fn show_all(items: &[impl ToString]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-fn list(items: &[String]) -> String {
-    let quoted: Vec<String> = items.iter().map(|item| quote(item)).collect();
+fn quote_all(items: &[impl ToString]) -> String {
+    let quoted: Vec<String> = show_all(items).iter().map(|item| quote(item)).collect();
     format!("[{}]", quoted.join(", "))
 }
 
@@ -323,6 +343,7 @@ mod tests {
             (SPAN, "1500ms"),
             (Kind::Switch, "true"),
             (Kind::Origins, "https://a.example, http://b.example:3000, *"),
+            (Kind::Networks, "192.0.2.7, 10.0.0.0/8, 2001:db8::/32"),
             (Kind::Path, "/ws/{topic}"),
             (Kind::Topics, "room-*, news"),
         ] {
@@ -346,6 +367,7 @@ mod tests {
             (SPAN, "10", "10s"),
             (Kind::Switch, "yes", "true or false"),
             (Kind::Origins, "https://a.example, b", "https://example.com"),
+            (Kind::Networks, "10.1.2.3/8", "write 10.0.0.0/8"),
             (Kind::Path, "echo", "/"),
         ] {
             let said = kind.parse(text).unwrap_err();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admission::network::Network;
 use crate::config::pattern::Pattern;
 use crate::config::schema::{Default, Key};
 use crate::config::source::Source;
@@ -148,6 +149,13 @@ impl Values {
     pub(crate) fn topics(&self, name: &str) -> &[TopicPattern] {
         match &self.get(name).1.value {
             Value::Topics(patterns) => patterns,
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn networks(&self, name: &str) -> &[Network] {
+        match &self.get(name).1.value {
+            Value::Networks(networks) => networks,
             other => wrong(name, other),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod folder;
 pub(crate) mod http;
 pub(crate) mod lines;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod skip;
 pub(crate) mod stage;

@@ -46,6 +46,7 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
             counted.connections,
             core.connections.len() as u64,
         ),
+        ("present", hall.present, core.connections.len() as u64),
         ("sessions", counted.sessions, hall.opens - ended),
         ("opens", counted.opens, hall.opens),
         ("messages_in", counted.messages_in, hall.messages),
@@ -355,6 +356,8 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
     hold!(budget == 0, "{budget} bytes of the budget are left");
     let ledger = play.ledger.borrow();
     hold!(ledger.tasks == 0, "{} tasks are left", ledger.tasks);
+    let present = ledger.present.len();
+    hold!(present == 0, "{present} have never been told to be gone");
     for caller in &play.callers {
         let record = &ledger.records[caller.index];
         hold!(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::door::{Door, introduction};
 use super::office::{Desk, Employed, Errand, Worker};
 use super::*;
 use crate::ConnectionId;
@@ -86,6 +87,8 @@ pub(super) struct Ledger {
     /// How many publications each topic has accepted.
     pub(super) topics: [usize; TOPICS],
     ids: HashSet<ConnectionId>,
+    /// Who has been let in, or refused, and is not gone yet.
+    pub(super) present: HashSet<ConnectionId>,
     /// Notes, from shard to shard: how many were told, and how many arrived.
     pub(super) notes: BTreeMap<(usize, usize), (u32, u32)>,
     /// What tasks have been asked to do, and have not done.
@@ -135,6 +138,9 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Hall {
     ledger: Rc<RefCell<Ledger>>,
+    door: Door,
+    /// How many are present on this shard.
+    pub(super) present: u64,
     pub(super) opens: u64,
     pub(super) closes: [u64; EndReason::ALL.len()],
     pub(super) messages: u64,
@@ -145,9 +151,11 @@ pub(super) struct Hall {
 }
 
 impl Hall {
-    pub(super) fn new(ledger: Rc<RefCell<Ledger>>) -> Self {
+    pub(super) fn new(ledger: Rc<RefCell<Ledger>>, door: Door) -> Self {
         Self {
             ledger,
+            door,
+            present: 0,
             opens: 0,
             closes: [0; EndReason::ALL.len()],
             messages: 0,
@@ -227,6 +235,47 @@ impl Handler for Hall {
     type State = Guest;
     type Note = u32;
 
+    fn on_accept(&mut self, context: &mut RequestContext<'_, Self>) -> Admission {
+        let judged = self.door.judge(context.id().value());
+        if matches!(judged, Some(Admission::Drop(_))) {
+            return Admission::Drop("dropped");
+        }
+        self.present += 1;
+        let mut ledger = self.ledger.borrow_mut();
+        if !ledger.present.insert(context.id()) {
+            let fault = format!("{} came twice", context.id());
+            ledger.faults.push(fault);
+        }
+        match judged {
+            Some(refusal) => refusal,
+            None if self.door.proxied => Admission::TakeProxied,
+            None => Admission::Take,
+        }
+    }
+
+    fn on_proxied(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        header: &ProxyHeader,
+    ) -> Admission {
+        let peer = context.peer();
+        if header.source.is_some_and(|source| source != peer) {
+            let fault = format!("{peer} was said to be {header:?}");
+            self.ledger.borrow_mut().faults.push(fault);
+        }
+        let judged = self.door.judge(!context.id().value());
+        judged.unwrap_or(Admission::Take)
+    }
+
+    fn on_gone(&mut self, context: &mut RequestContext<'_, Self>) {
+        self.present -= 1;
+        let mut ledger = self.ledger.borrow_mut();
+        if !ledger.present.remove(&context.id()) {
+            let fault = format!("{} is gone, and was not there", context.id());
+            ledger.faults.push(fault);
+        }
+    }
+
     fn on_request(
         &mut self,
         _context: &mut RequestContext<'_, Self>,
@@ -261,6 +310,13 @@ impl Handler for Hall {
         record.opened = true;
         record.since = since;
         record.said = Some((context.now(), 0));
+        let (_, source) = introduction(guest.caller);
+        let known = context.peer();
+        if self.door.proxied && source.is_some_and(|source| source != known) {
+            ledger
+                .faults
+                .push(format!("caller {} is known as {known}", guest.caller));
+        }
         drop(ledger);
         self.hire(context, &guest);
     }

@@ -153,7 +153,7 @@ impl Play {
             &scenario.limits,
             scenario.compression,
             &budget,
-            || Hall::new(Rc::clone(&ledger)),
+            || Hall::new(Rc::clone(&ledger), scenario.door),
         );
         let lane = |mut shard: Shard<SimDriver, Hall>| {
             let timeout = shard.fall_asleep();
@@ -277,7 +277,8 @@ impl Play {
             }
             match entry.remove() {
                 Cue::Call(index) => {
-                    let early = self.callers[index].call(&self.world);
+                    let proxied = self.scenario.door.proxied;
+                    let early = self.callers[index].call(&self.world, proxied);
                     if let Some(client) = &self.callers[index].client {
                         debug_assert_eq!(client.number(), self.links.len() as u64);
                         self.links.push(index);

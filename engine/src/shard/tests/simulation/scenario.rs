@@ -3,6 +3,7 @@
 use tidegate_io::sim::Chance;
 use tidegate_proto::deflate::DeflatePolicy;
 
+use super::door::Door;
 use super::frames::Breach;
 use super::hall::{Role, TOPICS};
 use super::*;
@@ -22,6 +23,7 @@ pub(super) struct Scenario {
     /// A shard that could have its turn is left waiting with this probability.
     pub(super) dawdle: f64,
     pub(super) ending: Ending,
+    pub(super) door: Door,
 }
 
 /// How the server ends.
@@ -129,6 +131,7 @@ impl Scenario {
         let leap = |chance: &mut Chance| (millis(chance, 60_000), millis(chance, 40_000));
         let leap_count = [0, 0, 1, 3][chance.below(4)];
         Self {
+            door: door(strict, &mut Chance::new(seed ^ 0x000D_0012)),
             faults,
             shard_count,
             limits,
@@ -146,6 +149,17 @@ impl Scenario {
                 drain: chance.roll(0.7).then(|| millis(chance, 20_000)),
             },
         }
+    }
+}
+
+/// Who does not meet any limit is let in.
+fn door(strict: bool, chance: &mut Chance) -> Door {
+    let some = |chance: &mut Chance| chance.below(5) as u64;
+    let picky = !strict && chance.roll(0.5);
+    Door {
+        proxied: chance.roll(0.3),
+        refused: if picky { some(chance) } else { 0 },
+        dropped: if picky { some(chance) } else { 0 },
     }
 }
 
