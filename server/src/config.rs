@@ -31,6 +31,8 @@ use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
+use crate::units::show_span;
+
 /// What a configuration is made from. It can be read again: files change.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
@@ -46,6 +48,8 @@ pub(crate) struct Inputs {
 pub(crate) struct Configuration {
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
+    /// Where one is looked for, if none is named.
+    pub(crate) places: Vec<PathBuf>,
     pub(crate) values: Values,
     /// Those of [`DEFAULT_ENDPOINTS`] unless a file has its own.
     pub(crate) endpoints: Vec<Values>,
@@ -109,6 +113,7 @@ impl Inputs {
         Ok(Configuration {
             outbox_size: outbox_size(&values, &endpoints),
             file: path,
+            places: self.places(),
             values,
             endpoints,
         })
@@ -122,6 +127,11 @@ impl Inputs {
         if let Some(path) = self.variable(FILE_VARIABLE) {
             return Some(path.into());
         }
+        self.places().into_iter().find(|path| path.exists())
+    }
+
+    /// The usual places, the first first.
+    fn places(&self) -> Vec<PathBuf> {
         let home = self
             .variable("HOME")
             .map(|home| Path::new(home).join(".config"));
@@ -132,7 +142,7 @@ impl Inputs {
             user.map(|folder| folder.join("tidegate").join(FILE_NAME)),
             Some(Path::new("/etc/tidegate").join(FILE_NAME)),
         ];
-        places.into_iter().flatten().find(|path| path.exists())
+        places.into_iter().flatten().collect()
     }
 
     /// A variable that is set, and not to nothing.
@@ -224,6 +234,20 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
         let text = format!("clients and operators have the same address, {listen}");
         faults.push(Fault::new(
             source.cloned().unwrap_or(Source::Default),
+            &text,
+        ));
+    }
+    let timeout = values.span("server.drain-timeout");
+    if let Some(spread) = values.span_or_auto("server.drain-spread")
+        && spread > timeout
+    {
+        let text = format!(
+            "the closes are spread over {}, and the drain ends after {}",
+            show_span(spread),
+            show_span(timeout)
+        );
+        faults.push(Fault::new(
+            values.source("server.drain-spread").clone(),
             &text,
         ));
     }

@@ -15,6 +15,7 @@ use crate::config::listing::{Change, Listing};
 use crate::config::source::{Fault, Faults, Source};
 use crate::config::{Configuration, Inputs};
 use crate::live::Live;
+use crate::supervisor;
 use crate::voice::{Line, Voice};
 
 /// So many reloads may wait for the one that is under way; each of them will read what has been
@@ -111,7 +112,12 @@ impl Reloader {
 
     fn work(&self, orders: &Receiver<Option<Answer>>, inputs: &Inputs, voice: &Voice) {
         for answer in orders {
+            supervisor::reloading();
             let outcome = self.reload(inputs);
+            supervisor::ready(match &outcome {
+                Ok(_) => "the configuration is reloaded",
+                Err(_) => "the configuration was bad, and is not reloaded",
+            });
             voice.tell(match &outcome {
                 Ok(reloaded) => announcement(reloaded),
                 Err(faults) => complaints(faults),

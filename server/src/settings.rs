@@ -103,6 +103,21 @@ impl Configuration {
         size.expect("it has a default, and is never auto")
     }
 
+    /// How long the server is not ready, and still accepts, before it drains.
+    pub(crate) fn drain_delay(&self) -> Duration {
+        self.values.span("server.drain-delay")
+    }
+
+    /// Over how long the closes are spread, if that is written.
+    pub(crate) fn drain_spread(&self) -> Option<Duration> {
+        self.values.span_or_auto("server.drain-spread")
+    }
+
+    /// When clients are told to come back.
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.values.span("server.retry-after")
+    }
+
     /// How long connections get to close politely.
     pub(crate) fn drain_timeout(&self) -> Duration {
         self.values.span("server.drain-timeout")
@@ -136,12 +151,13 @@ mod tests {
                     "server.descriptors" => Table::from_str(word, false).is_ok(),
                     "compression.tier" => Tier::from_str(word, false).is_ok(),
                     "limits.slow" => slow(word).name() == *word,
+                    "sandbox.landlock" | "sandbox.seccomp" => true,
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 16, "a word came or went");
+        assert_eq!(held, 22, "a word came or went");
     }
 }

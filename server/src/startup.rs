@@ -1,26 +1,34 @@
 //! From a configuration to a running server.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 
 use tidegate_engine::{
-    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Port, Settings, ShardInfo, StartError,
+    files,
 };
+use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::config::values::Values;
 use crate::config::{Configuration, Inputs};
+use crate::ending::{Ending, Ownership};
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
+use crate::inheritance::{self, Inheritance};
 use crate::live::{Live, View};
 use crate::options::version;
 use crate::phase::{Phase, PhaseCell};
+use crate::ports;
 use crate::reload::Reloader;
+use crate::sandbox;
 use crate::settings::ServeSettings;
 use crate::signals;
+use crate::supervisor;
+use crate::upgrade::{AdminDoor, Upgrade};
 use crate::voice::Voice;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
@@ -57,24 +65,27 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     files.check()?;
 
     let phase = Arc::new(PhaseCell::default());
-    let admin_listener = bind_admin(settings.admin, &values)?;
+    let mut inheritance = Inheritance::take(&inputs.environment)?;
+    let admin_listener = ports::bind_admin(settings.admin, &values, &mut inheritance)?;
+    let port = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
+    let sandbox = sandbox::enter(&live.configuration(), inheritance.fenced)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-    let engine = start_engine(
-        settings,
-        &values,
-        &live,
-        shards,
-        files.connections_expected(),
-    )?;
-    let voice = start_watching(
-        inputs,
-        &live,
-        &engine,
-        &phase,
-        admin_listener,
-        files.total(),
-    )
-    .map_err(|error| Failure::failed(format!("cannot watch for signals and operators: {error}")))?;
+    let engine = start_engine(settings, &values, &live, port, files)?;
+    let surroundings = Surroundings {
+        phase: Arc::clone(&phase),
+        files_max: files.total(),
+        supervised: inheritance.supervised,
+        fenced: inheritance.fenced || sandbox::is_wanted(&live.configuration()),
+        ownership: match (inheritance.supervised, settings.share_port) {
+            (true, _) => Ownership::Handed,
+            (_, true) => Ownership::Shared,
+            _ => Ownership::Alone,
+        },
+    };
+    let voice =
+        start_watching(inputs, &live, &engine, surroundings, admin_listener).map_err(|error| {
+            Failure::failed(format!("cannot watch for signals and operators: {error}"))
+        })?;
 
     let address = engine.address();
     say(&version());
@@ -93,8 +104,16 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         show_host(engine.host())
     ));
     say(&files.show());
+    say(&sandbox);
+    if let Some(doubt) = sandbox::doubt(&live.configuration()) {
+        complain(&doubt);
+    }
     phase.enter(Phase::Ready);
     say("ready");
+    supervisor::ready(&format!("serving on {address}"));
+    if let Some(ready) = inheritance.ready {
+        inheritance::say_ready(ready);
+    }
 
     engine
         .join()
@@ -104,32 +123,57 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the threads beside the shards need to know.
+struct Surroundings {
+    phase: Arc<PhaseCell>,
+    files_max: u64,
+    supervised: bool,
+    fenced: bool,
+    ownership: Ownership,
+}
+
 /// Begins to listen to signals and operators, and returns what speaks to them.
 fn start_watching(
     inputs: Inputs,
     live: &Arc<Live>,
     engine: &Engine,
-    phase: &Arc<PhaseCell>,
+    surroundings: Surroundings,
     listener: TcpListener,
-    files_max: u64,
 ) -> io::Result<Voice> {
     let voice = Voice::start()?;
     let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
     let handle = engine.handle();
-    signals::watch(
+    let phase = surroundings.phase;
+    let ending = Ending::new(
         handle.clone(),
-        Arc::clone(phase),
+        Arc::clone(&phase),
         Arc::clone(&reloader),
         voice.clone(),
+        surroundings.ownership,
+    );
+    let (open, closed) = oneshot::channel();
+    let door = AdminDoor {
+        socket: listener.try_clone()?.into(),
+        open: Mutex::new(Some(open)),
+    };
+    let upgrade = Upgrade::new(
+        handle.clone(),
+        door,
+        ending.clone(),
+        voice.clone(),
+        (surroundings.supervised, surroundings.fenced),
     )?;
+    signals::watch(ending.clone(), Arc::clone(&reloader), upgrade)?;
+    supervisor::watch(handle.clone())?;
     let admin = Admin {
         handle,
         shards: engine.shards().to_vec(),
-        phase: Arc::clone(phase),
+        phase,
         reloader,
-        files_max,
+        files_max: surroundings.files_max,
+        ending,
     };
-    admin::start(listener, admin)?;
+    admin::start(listener, admin, closed)?;
     Ok(voice)
 }
 
@@ -166,8 +210,8 @@ fn start_engine(
     settings: &ServeSettings,
     values: &Values,
     live: &Arc<Live>,
-    shards: usize,
-    connections_expected: usize,
+    port: Port,
+    files: Files,
 ) -> Result<Engine, Failure> {
     let defaults = Limits::default();
     let limits = Limits {
@@ -181,14 +225,15 @@ fn start_engine(
         message_timeout: settings.timeouts.message,
         send_timeout: settings.timeouts.send,
         close_timeout: settings.timeouts.close,
-        connections_expected,
+        connections_expected: files.connections_expected(),
         profile: settings.profile.clone(),
         ..defaults
     };
     let engine_settings = Settings {
         listen: settings.listen,
+        port: Some(port),
         share_port: settings.share_port,
-        shards,
+        shards: files.shards,
         io: settings.io,
         host: settings.host,
         descriptors: settings.descriptors,
@@ -208,15 +253,8 @@ fn start_engine(
     })
 }
 
-fn bind_admin(address: SocketAddr, values: &Values) -> Result<TcpListener, Failure> {
-    let failure = |error| Failure::listen(address, &way_to_change(values, "admin.listen"), &error);
-    let listener = TcpListener::bind(address).map_err(failure)?;
-    listener.set_nonblocking(true).map_err(failure)?;
-    Ok(listener)
-}
-
 /// Where an operator would write another value: a flag, a variable, a line of a file.
-fn way_to_change(values: &Values, name: &str) -> String {
+pub(crate) fn way_to_change(values: &Values, name: &str) -> String {
     let (key, setting) = values.get(name);
     setting.source.way_to_change(key)
 }

@@ -123,7 +123,8 @@ impl EpollDriver {
         epoll::add(&epoll, &bell, EventData::new_u64(TOKEN_WAKER), edge)?;
         let alarm = Alarm::new()?;
         epoll::add(&epoll, &alarm.fd, EventData::new_u64(TOKEN_ALARM), edge)?;
-        if let Some(listener) = &listener {
+        // One that other shards accept from as well is registered while it is listened to.
+        if let Some(listener) = listener.as_ref().filter(|listener| !listener.is_crowded) {
             let data = EventData::new_u64(TOKEN_LISTENER);
             epoll::add(&epoll, &listener.fd, data, EventFlags::empty())?;
         }
@@ -192,6 +193,8 @@ impl EpollDriver {
         match op {
             Op::Listen => self.listen(true),
             Op::Deafen => self.deafen(),
+            Op::Hush => self.hush(),
+            Op::HandOn => self.hand_on(),
             Op::Open { socket, peer } => match peer.handle {
                 Handle::Fd(fd) => self.arm(socket, fd, Flags::empty()),
                 Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),

@@ -7,6 +7,7 @@ use tidegate_proto::{
     CloseCode, DeflatedMessage, Event, Input, Message, ReceivedMessage, Violation,
 };
 
+use super::drain::LAST_REQUEST_TIMEOUT;
 use super::{Context, EndReason, Flags, Handler, NONE, Shard, Stage};
 use crate::core::{Operation, WireKind};
 
@@ -162,8 +163,12 @@ impl<H: Handler> Half<'_, H> {
             Completion::Accepted { peer } => {
                 let slot = self.core.insert(peer.address);
                 self.core.operations.push(Operation::Open { slot, peer });
-                self.core
-                    .set_deadline(slot, self.core.limits.handshake_timeout);
+                let timeout = self.core.limits.handshake_timeout;
+                let timeout = match self.core.draining {
+                    None => timeout,
+                    Some(_) => timeout.min(LAST_REQUEST_TIMEOUT),
+                };
+                self.core.set_deadline(slot, timeout);
             }
             Completion::Ended { socket } => return Next::Ended(socket.0),
             Completion::Gone { socket, error } => {

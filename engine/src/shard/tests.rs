@@ -11,13 +11,14 @@ use super::{Parts, Shard};
 use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
-    Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits, Message,
-    Profile, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
+    Answer, CloseCode, Compression, Context, End, EndReason, Farewell, Handler, Key, Limits,
+    Message, Parting, Profile, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
 };
 
 mod allocations;
 mod compression;
 mod crowd;
+mod drain;
 mod farewell;
 mod laws;
 mod listing;
@@ -122,6 +123,11 @@ fn patient() -> Limits {
         profile: Profile::quiet(),
         ..Limits::default()
     }
+}
+
+/// The letter by which a shard takes leave.
+fn leave(farewell: Farewell) -> Letter<u32> {
+    Letter::Drain(Box::new(farewell))
 }
 
 /// A shard on each of the drivers, and the addresses of their mailboxes.

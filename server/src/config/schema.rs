@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use crate::config::value::{Kind, Value};
 
+mod lifecycle;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -143,7 +145,7 @@ impl Key {
 pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE__";
 
 /// The sections, in the order in which they are shown.
-pub(crate) const SECTIONS: [(&str, &str); 6] = [
+pub(crate) const SECTIONS: [(&str, &str); 7] = [
     ("server", "Where clients connect, and what runs the server"),
     ("admin", "The operators' port: keep it away from clients"),
     ("limits", "How much one client may take"),
@@ -155,6 +157,10 @@ pub(crate) const SECTIONS: [(&str, &str); 6] = [
     (
         "compression",
         "Messages compressed for those who can (permessage-deflate)",
+    ),
+    (
+        "sandbox",
+        "What the kernel keeps the server from, whoever has taken it over",
     ),
 ];
 
@@ -313,6 +319,13 @@ pub(crate) static KEYS: &[Key] = &[
     )
     .flag("drain-timeout")
     .reloads(),
+    lifecycle::DRAIN_DELAY,
+    lifecycle::DRAIN_SPREAD,
+    lifecycle::RETRY_AFTER,
+    lifecycle::USER,
+    lifecycle::GROUP,
+    lifecycle::LANDLOCK,
+    lifecycle::SECCOMP,
     timeout(
         "timeouts.handshake",
         "10s",

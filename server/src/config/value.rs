@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Origins,
     /// A path of the public port, or a pattern for many.
     Path,
+    /// Any text, or none; `name` stands for it in the help.
+    Text { name: &'static str },
 }
 
 /// The value of a key.
@@ -48,7 +50,12 @@ pub(crate) enum Value {
     Switch(bool),
     Origins(Vec<OriginRule>),
     Path(Pattern),
+    /// Empty for none.
+    Text(String),
 }
+
+/// The longest text that a key takes, in bytes: as long as a path of a file may be, or nearly.
+const TEXT_SIZE_MAX: usize = 1024;
 
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
@@ -104,6 +111,9 @@ impl Kind {
                 rules.map(Value::Origins)
             }
             Self::Path => text.parse().map(Value::Path),
+            Self::Text { .. } => is_text(text)
+                .then(|| Value::Text(text.to_owned()))
+                .ok_or_else(|| self.allowed()),
         }
     }
 
@@ -142,6 +152,10 @@ impl Kind {
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
+            Self::Text { .. } => format!(
+                "write a text of at most {TEXT_SIZE_MAX} bytes, without quotation marks, \
+                 backslashes and control characters"
+            ),
         }
     }
 
@@ -156,6 +170,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
             Self::Path => "PATH",
+            Self::Text { name } => name,
         }
     }
 
@@ -192,6 +207,7 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
+            Self::Text { .. } => "a text, or `\"\"` for none".to_owned(),
         }
     }
 }
@@ -210,6 +226,8 @@ impl Value {
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
             Self::Path(pattern) => pattern.to_string(),
+            Self::Text(text) if text.is_empty() => "none".to_owned(),
+            Self::Text(text) => text.clone(),
         }
     }
 
@@ -221,6 +239,7 @@ impl Value {
                 let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
                 format!("[{}]", quoted.join(", "))
             }
+            Self::Text(text) => quote(text),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -236,6 +255,7 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
+            Self::Text(text) => text.as_str().into(),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -248,6 +268,12 @@ impl Value {
 
 fn show_all(rules: &[OriginRule]) -> Vec<String> {
     rules.iter().map(ToString::to_string).collect()
+}
+
+/// Whether it can be written in quotes, and shown on a terminal.
+fn is_text(text: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.

@@ -106,6 +106,15 @@ impl Values {
         }
     }
 
+    /// `None` for `auto`.
+    pub(crate) fn span_or_auto(&self, name: &str) -> Option<Duration> {
+        match &self.get(name).1.value {
+            Value::Auto => None,
+            Value::Span(span) => Some(*span),
+            other => wrong(name, other),
+        }
+    }
+
     pub(crate) fn switch(&self, name: &str) -> bool {
         match &self.get(name).1.value {
             Value::Switch(on) => *on,
@@ -118,6 +127,14 @@ impl Values {
         match &self.get(name).1.value {
             Value::Auto => None,
             Value::Origins(rules) => Some(rules),
+            other => wrong(name, other),
+        }
+    }
+
+    /// `None` where nothing is written.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match &self.get(name).1.value {
+            Value::Text(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
             other => wrong(name, other),
         }
     }

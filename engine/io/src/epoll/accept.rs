@@ -45,6 +45,9 @@ impl EpollDriver {
 
     pub(super) fn listen(&mut self, on: bool) {
         if let Some(listener) = &self.listener {
+            if listener.is_crowded {
+                return self.listen_with_others(on);
+            }
             let interest = if on {
                 EventFlags::IN
             } else {
@@ -57,6 +60,24 @@ impl EpollDriver {
         }
     }
 
+    /// Of all shards that wait for the same socket, one is woken for each connect. Such an interest
+    /// cannot be changed, only added and taken away.
+    fn listen_with_others(&mut self, on: bool) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        // It may be there, or not.
+        let _ = epoll::delete(&self.epoll, &listener.fd);
+        if on {
+            let interest = EventFlags::IN | EventFlags::EXCLUSIVE;
+            let data = EventData::new_u64(TOKEN_LISTENER);
+            if let Err(error) = epoll::add(&self.epoll, &listener.fd, data, interest) {
+                let error = error.into();
+                self.sockets.say(Completion::Refused { error });
+            }
+        }
+    }
+
     pub(super) fn deafen(&mut self) {
         self.accepts_left = usize::MAX;
         while let Some(completion) = self.accept() {
@@ -66,6 +87,19 @@ impl EpollDriver {
                 break;
             }
         }
-        self.listener = None;
+        self.hand_on();
+    }
+
+    pub(super) fn hush(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.hush();
+        }
+    }
+
+    pub(super) fn hand_on(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            // As long as anybody holds the socket, epoll would tell of it.
+            let _ = epoll::delete(&self.epoll, &listener.fd);
+        }
     }
 }

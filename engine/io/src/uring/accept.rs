@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketFlags, accept_with, getpeername, shutdown};
+use rustix::net::{SocketFlags, accept_with, getpeername};
 
 use super::ring::Event;
 use super::token::{Kind, Token};
@@ -94,7 +94,24 @@ impl UringDriver {
             }
         }
         // The request under way holds the socket open, but nobody connects to it any more.
-        let _ = shutdown(&listener.fd, Shutdown::Read);
+        listener.shut();
+        self.let_go();
+    }
+
+    pub(super) fn hush(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.hush();
+        }
+    }
+
+    /// Whoever the kernel has accepted for us meanwhile is ours.
+    pub(super) fn hand_on(&mut self) {
+        if !self.deaf {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
         self.deaf = true;
         if self.accepting {
             self.ring.cancel(ACCEPT);
