@@ -77,10 +77,10 @@ pub struct Socket(pub u32);
 /// Something to be done by the kernel.
 #[derive(Debug)]
 pub enum Op<'a> {
-    /// Accept peers from the listener, now and until [`Op::Deafen`]. After
+    /// Accept peers from all listeners, now and until [`Op::Deafen`]. After
     /// [`Completion::Refused`] it has to be asked for again.
     Listen,
-    /// Take whoever already waits in the queue, then close the listener.
+    /// Take whoever already waits in the queues, then close the listeners.
     Deafen,
     /// Let no further connect begin; those under way are completed, and accepted. Then comes
     /// [`Op::Deafen`].
@@ -188,7 +188,8 @@ pub enum Completion<'a> {
         peer: Peer,
     },
     /// The kernel could not accept (file table full, no memory). Accepting has stopped until
-    /// the next [`Op::Listen`], so that a full table does not spin.
+    /// the next [`Op::Listen`], so that a full table does not spin; with several listeners, it
+    /// has stopped at least on the one that could not.
     Refused {
         /// Why.
         error: io::Error,
@@ -257,6 +258,8 @@ impl Completion<'_> {
 pub struct Peer {
     /// Where it called from.
     pub address: SocketAddr,
+    /// Which of the driver's listeners it called, in the order in which the driver got them.
+    pub listener: usize,
     pub(crate) handle: Handle,
 }
 

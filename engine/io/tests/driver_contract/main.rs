@@ -131,6 +131,8 @@ laws! {
         turn:
             deafen_takes_those_who_wait_and_refuses_the_others,
             listening_starts_with_the_op,
+            a_peer_says_which_listener_it_has_called,
+            deafen_closes_every_listener,
             a_storm_of_connects_is_accepted_to_the_last,
             a_connect_reaches_a_listener,
             a_connect_to_nobody_is_told_as_gone,
