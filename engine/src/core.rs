@@ -25,7 +25,7 @@ use crate::tasks::Requests;
 use crate::timers::{Tick, Timers, ticks_of};
 use crate::topics::Topics;
 use crate::turn::{Bytes, Turn};
-use crate::{ConnectionId, EndReason, Handler, Limits, SendError};
+use crate::{ConnectionId, EndReason, Farewell, Handler, Limits, SendError};
 
 mod meter;
 mod pace;
@@ -90,7 +90,7 @@ pub(crate) struct Core<H: Handler> {
     /// Something was counted that most turns do not count.
     pub(crate) rare_changed: bool,
     /// The server is going away: whoever is not here yet is told so.
-    pub(crate) draining: bool,
+    pub(crate) draining: Option<Farewell>,
     pub(crate) shared: Arc<Shared>,
     generation: u32,
 }
@@ -178,7 +178,7 @@ impl<H: Handler> Core<H> {
             hurried: Vec::new(),
             counted: Snapshot::default(),
             rare_changed: false,
-            draining: false,
+            draining: None,
             shared,
             generation: 0,
         }
@@ -321,9 +321,14 @@ impl<H: Handler> Core<H> {
     pub(crate) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.reply_to(slot);
         refusal.write(&mut self.turn.wire);
+        self.count_refusal(slot, refusal);
+        self.finish(slot);
+    }
+
+    /// Writes down that a handshake was refused.
+    pub(crate) fn count_refusal(&mut self, slot: u32, refusal: &Refusal) {
         self.record_refusal(slot, refusal);
         self.shared.refuse(refusal.cause());
-        self.finish(slot);
     }
 
     /// Everything that is to be said has been queued: shut our side when it is sent.

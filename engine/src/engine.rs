@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tidegate_io::host;
-use tidegate_io::{Doorbell, Reservation};
+use tidegate_io::{Doorbell, Port};
 
 use crate::handle::Handle;
 use crate::id::SHARD_COUNT_MAX;
@@ -161,17 +161,18 @@ impl Engine {
             count <= SHARD_COUNT_MAX,
             "{count} shards are more than {SHARD_COUNT_MAX}"
         );
-        let reservation =
-            Reservation::new(settings.listen, settings.share_port).map_err(|source| {
-                StartError::Listen {
-                    address: settings.listen,
-                    source,
-                }
-            })?;
+        let port = match settings.port.clone() {
+            Some(port) => Ok(port),
+            None => Port::bind(settings.listen, count, settings.share_port),
+        };
+        let port = port.map_err(|source| StartError::Listen {
+            address: settings.listen,
+            source,
+        })?;
         let wished = Footing::choose(&settings)?;
         let bells: io::Result<Arc<[_]>> = (0..count).map(|_| Doorbell::new()).collect();
         let bells = bells.map_err(|source| StartError::Start { source })?;
-        let (reservation, make) = (Arc::new(reservation), Arc::new(make));
+        let make = Arc::new(make);
         let mut footing = wished.clone();
         loop {
             let bells = Arc::clone(&bells);
@@ -179,7 +180,7 @@ impl Engine {
                 &settings,
                 footing.clone(),
                 &cores,
-                &reservation,
+                &port,
                 bells,
                 make.clone(),
             );

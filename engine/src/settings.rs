@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{Compression, Profile};
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{SocketOptions, host};
+use tidegate_io::{Port, SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -15,6 +15,9 @@ use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 pub struct Settings {
     /// Where to listen; with port 0 the kernel chooses. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// The sockets of that address, if they are there already: bound before the process gave up its
+    /// rights, or handed over by another one. Default: they are bound at the start.
+    pub port: Option<Port>,
     /// Share the port with other processes of the same user. Default no: a port on which
     /// anybody listens is then an error.
     pub share_port: bool,
@@ -124,6 +127,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            port: None,
             share_port: false,
             shards: 0,
             io: Io::default(),

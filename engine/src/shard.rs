@@ -29,11 +29,13 @@ use crate::planted::Bug;
 use crate::survey::Survey;
 use crate::turn::RunIndex;
 use crate::{Context, End, EndReason, Handler, Limits, RequestContext, ShardContext};
+use drain::Drain;
 
 mod accept;
 #[cfg(feature = "bench")]
 pub mod benched;
 mod deliver;
+mod drain;
 mod expire;
 mod flush;
 mod receive;
@@ -66,15 +68,6 @@ pub(crate) struct Shard<D, H: Handler> {
     /// What is being listed for whoever asked.
     pub(crate) listings: Vec<Listing>,
     stopped: bool,
-}
-
-/// Closing politely.
-#[derive(Debug)]
-struct Drain {
-    /// Then the rest is closed without being asked.
-    until: Instant,
-    /// The slots before this one have been told.
-    told: usize,
 }
 
 /// What a shard is made of.
@@ -187,11 +180,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     fn timeout(&self) -> Timeout {
         let core = &self.core;
-        let telling = self
-            .drain
-            .as_ref()
-            .is_some_and(|d| d.told < core.connections.capacity());
-        let chores = telling || !self.surveys.is_empty() || !self.listings.is_empty();
+        let chores = !self.surveys.is_empty() || !self.listings.is_empty();
         if core.has_work() || !core.operations.is_empty() || chores {
             return Timeout::Now;
         }
@@ -200,7 +189,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             return Timeout::Now;
         }
         let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
-        let drain = self.drain.as_ref().map(|drain| drain.until);
+        let drain = self.drain.as_ref().map(|drain| drain.next_due(core.now));
         let sweep = (!core.with_contexts.is_empty()).then_some(self.sweep_at);
         let sleeper = core.tasks.next_due();
         #[cfg(test)]
@@ -217,7 +206,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     fn is_over(&self) -> bool {
-        self.stopped || (self.drain.is_some() && self.core.connections.is_empty())
+        let drain = self.drain.as_ref();
+        let settled = drain.is_some_and(|drain| drain.is_settled);
+        self.stopped || (settled && self.core.connections.is_empty())
     }
 
     /// Submits what could not be submitted while the driver's bytes were lent.

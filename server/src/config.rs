@@ -34,7 +34,7 @@ use values::{Setting, Values};
 
 use crate::settings;
 use crate::token::Tokens;
-use crate::units::show_size;
+use crate::units::{show_size, show_span};
 
 /// What a configuration is made from. It can be read again: files change.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +51,8 @@ pub(crate) struct Inputs {
 pub(crate) struct Configuration {
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
+    /// Where one is looked for, if none is named.
+    pub(crate) places: Vec<PathBuf>,
     pub(crate) values: Values,
     /// Those of [`DEFAULT_ENDPOINTS`] unless a file has its own.
     pub(crate) endpoints: Vec<Values>,
@@ -117,6 +119,7 @@ impl Inputs {
             admin_tokens: admin_tokens(&values)?,
             outbox_size: outbox_size(&values, &endpoints),
             file: path,
+            places: self.places(),
             values,
             endpoints,
         })
@@ -130,6 +133,11 @@ impl Inputs {
         if let Some(path) = self.variable(FILE_VARIABLE) {
             return Some(path.into());
         }
+        self.places().into_iter().find(|path| path.exists())
+    }
+
+    /// The usual places, the first first.
+    fn places(&self) -> Vec<PathBuf> {
         let home = self
             .variable("HOME")
             .map(|home| Path::new(home).join(".config"));
@@ -140,7 +148,7 @@ impl Inputs {
             user.map(|folder| folder.join("tidegate").join(FILE_NAME)),
             Some(Path::new("/etc/tidegate").join(FILE_NAME)),
         ];
-        places.into_iter().flatten().find(|path| path.exists())
+        places.into_iter().flatten().collect()
     }
 
     /// A variable that is set, and not to nothing.
@@ -268,6 +276,20 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
         let text =
             "server.proxy-protocol needs server.trusted-proxies: nobody else may speak for others";
         faults.push(Fault::new(source, text));
+    }
+    let timeout = values.span("server.drain-timeout");
+    if let Some(spread) = values.span_or_auto("server.drain-spread")
+        && spread > timeout
+    {
+        let text = format!(
+            "the closes are spread over {}, and the drain ends after {}",
+            show_span(spread),
+            show_span(timeout)
+        );
+        faults.push(Fault::new(
+            values.source("server.drain-spread").clone(),
+            &text,
+        ));
     }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {

@@ -83,14 +83,17 @@ What operators find on the admin port:
   GET  /connections /closed        who is there, and how the last ones ended, as JSON
   GET  /config                     every value, and where it comes from
   POST /reload                     reads the configuration again, as HUP does
+  POST /drain                      ends the server, as TERM does
   POST /disconnect                 ?id= or ?topic=: closes them, with ?code= and ?reason=
   POST /publish/{topic}            says the body to the topic; ?binary for bytes, ?key= for --slow latest
 
 Signals:
-  TERM    close every connection politely within --drain-timeout, then end; again: end now
+  TERM    close every connection politely within --drain-timeout, spread over --drain-spread, then
+          end; again: end now
   INT     end now
   HUP     read the configuration again, and take it if it is good; nothing is closed
   USR1    open the file of the log again, which has been moved away
+  USR2    start the program again, hand it the sockets, and end as with TERM when it serves
 
 Flags go before TIDEGATE__SECTION__KEY, that before the file, and that before the defaults.
 

@@ -16,6 +16,7 @@ use crate::config::source::{Fault, Faults, Source};
 use crate::config::{Configuration, Inputs};
 use crate::live::Live;
 use crate::log::Sink;
+use crate::supervisor;
 use crate::voice::{Line, Voice};
 
 /// So many reloads may wait for the one that is under way; each of them will read what has been
@@ -112,7 +113,12 @@ impl Reloader {
 
     fn work(&self, orders: &Receiver<Option<Answer>>, inputs: &Inputs, voice: &Voice) {
         for answer in orders {
+            supervisor::reloading();
             let outcome = self.reload(inputs, voice);
+            supervisor::ready(match &outcome {
+                Ok(_) => "the configuration is reloaded",
+                Err(_) => "the configuration was bad, and is not reloaded",
+            });
             let lines = match &outcome {
                 Ok(reloaded) => announcement(reloaded),
                 Err(faults) => complaints(faults),

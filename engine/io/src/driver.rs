@@ -84,6 +84,12 @@ pub enum Op<'a> {
     Listen,
     /// Take whoever already waits in the queues, then close the listeners.
     Deafen,
+    /// Let no further connect begin; those under way are completed, and accepted. Then comes
+    /// [`Op::Deafen`].
+    Hush,
+    /// Accept nobody any more, and let go of the listener: whoever waits in its queue stays there,
+    /// for others who hold the same socket.
+    HandOn,
     /// Take charge of an accepted peer under this number, and start to receive from it.
     Open {
         /// The number chosen by the caller; not in use.

@@ -138,6 +138,10 @@ impl EpollDriver {
         };
         let doors: Vec<Door> = listeners.into_iter().map(door).collect();
         for (index, door) in doors.iter().enumerate() {
+            // One that other shards accept from as well is registered while it is listened to.
+            if door.listener.is_crowded {
+                continue;
+            }
             let data = token_of_listener(index);
             epoll::add(&epoll, &door.listener.fd, data, EventFlags::empty())?;
         }
@@ -205,6 +209,8 @@ impl EpollDriver {
         match op {
             Op::Listen => self.listen(true),
             Op::Deafen => self.deafen(),
+            Op::Hush => self.hush(),
+            Op::HandOn => self.hand_on(),
             Op::Open { socket, peer } => match peer.handle {
                 Handle::Fd(fd) => self.arm(socket, fd, Flags::empty()),
                 Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),

@@ -42,7 +42,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::sockopt;
 
 use crate::driver::Handle;
 use crate::{Completion, Doorbell, Driver, Listener, Op, Socket, Submitted, Timeout, Waker};
@@ -321,6 +321,8 @@ impl UringDriver {
         match op {
             Op::Listen => self.listen(),
             Op::Deafen => self.deafen(),
+            Op::Hush => self.hush(),
+            Op::HandOn => self.hand_on(),
             Op::Open { socket, peer } => match peer.handle {
                 Handle::Fd(fd) => self.open(socket, fd),
                 Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
@@ -418,7 +420,7 @@ impl Drop for UringDriver {
     /// its own time. So they are cancelled first, and the port is free at once.
     fn drop(&mut self) {
         for listener in self.doors.iter().filter_map(|door| door.listener.as_ref()) {
-            let _ = shutdown(&listener.fd, Shutdown::Read);
+            listener.shut();
         }
         self.ring.cancel_all(&mut self.events);
         for event in self.events.drain(..) {

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore, Place, Seat};
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{Doorbell, Driver, Reservation, files};
+use tidegate_io::{Doorbell, Driver, Port, files};
 
 use super::{Engine, Footing, ShardInfo};
 use crate::compression::{Budget, Compressor};
@@ -30,7 +30,7 @@ struct Started<N> {
 /// What a shard's thread is given.
 struct Start<H: Handler> {
     index: usize,
-    reservation: Arc<Reservation>,
+    port: Port,
     /// Of all shards: each of them rings the others'.
     bells: Arc<[Doorbell]>,
     settings: Settings,
@@ -56,7 +56,11 @@ impl<N> Drop for Fuse<N> {
 /// The life of a shard's thread.
 async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let settings = &start.settings;
-    let listener = Some(start.reservation.listener_with(settings.sockets)?);
+    let shard_count = start.bells.len();
+    let listener = start
+        .port
+        .listener(start.index, shard_count, settings.sockets)?;
+    let listener = Some(listener);
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
     match settings.io {
@@ -76,7 +80,7 @@ async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
 async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) -> io::Result<()> {
     let Start {
         index,
-        reservation,
+        port,
         bells: _,
         settings,
         make,
@@ -86,8 +90,8 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         addresses,
     } = start;
     let limits = settings.limits;
-    // Its socket belongs to the thread that made it.
-    drop(reservation);
+    // Where shards have tables of their own, its sockets belong to the thread that made it.
+    drop(port);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
     let _ = started.send(Started {
@@ -126,7 +130,7 @@ pub(super) fn start_shards<H: Handler>(
     settings: &Settings,
     footing: Footing,
     cores: &[ProcessorCore],
-    reservation: &Arc<Reservation>,
+    port: &Port,
     bells: Arc<[Doorbell]>,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
 ) -> io::Result<Engine> {
@@ -155,7 +159,7 @@ pub(super) fn start_shards<H: Handler>(
         let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
-            reservation: Arc::clone(reservation),
+            port: port.clone(),
             bells: Arc::clone(&bells),
             settings,
             make,
@@ -190,9 +194,10 @@ pub(super) fn start_shards<H: Handler>(
         doors,
         counters: counters.into(),
         budget,
+        ports: Arc::new(Mutex::new(vec![port.clone()])),
     };
     Ok(Engine {
-        address: reservation.address(),
+        address: port.address(),
         footing,
         shards,
         threads,
@@ -222,12 +227,12 @@ fn launch<H: Handler>(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("tidegate-{}", start.index);
     let own_table = start.settings.descriptors == Descriptors::PerShard;
-    let bells = Arc::clone(&start.bells);
+    let (bells, port, index) = (Arc::clone(&start.bells), start.port.clone(), start.index);
     // Whatever the host opens belongs into the shard's table.
     let prepare = move || {
         if own_table {
             let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
-            files::own_table(&kept)?;
+            files::own_table(&kept, &[port.socket(index)])?;
         }
         Ok(())
     };

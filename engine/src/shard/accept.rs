@@ -49,6 +49,10 @@ impl<H: Handler> Half<'_, H> {
         self.core.operations.push(Operation::Open { slot, peer });
         let usual = self.core.limits.handshake_timeout;
         let timeout = self.handler.handshake_timeout().unwrap_or(usual);
+        let timeout = match self.core.draining {
+            None => timeout,
+            Some(_) => timeout.min(LAST_REQUEST_TIMEOUT),
+        };
         self.core.set_handshake_deadline(slot, timeout);
     }
 

@@ -9,9 +9,6 @@ use tidegate_proto::handshake::Refusal;
 use super::{EndReason, Flags, Handler, Op, Shard, Stage};
 use crate::timers::Tick;
 
-/// How many connections one turn of a drain tells, so that it delays nobody for long.
-const DRAIN_STEP: usize = 4096;
-
 /// A deflater of its own that a connection has not used for one to two of these is dropped.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -122,43 +119,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Stage::Open(_) => self.core.on_watch(slot),
             Stage::Released => {}
             Stage::Lingering => self.core.release(slot, true),
-        }
-    }
-
-    /// Tells the next few connections that the server is going away.
-    fn go_on_draining(&mut self) {
-        let Some(drain) = &mut self.drain else { return };
-        if drain.until <= self.core.now {
-            drain.told = usize::MAX;
-            self.stopped = true;
-            return;
-        }
-        if drain.told == usize::MAX {
-            return;
-        }
-        let from = drain.told;
-        let to = (from + DRAIN_STEP).min(self.core.connections.capacity());
-        drain.told = if to == self.core.connections.capacity() {
-            usize::MAX
-        } else {
-            to
-        };
-        for slot in from..to {
-            let Some(connection) = self.core.connections.get(slot) else {
-                continue;
-            };
-            let Ok(slot) = u32::try_from(slot) else {
-                continue;
-            };
-            match connection.stage {
-                Stage::Open(_) => {
-                    let (code, why) = (CloseCode::GOING_AWAY, EndReason::Drained);
-                    self.core.close(slot, code, "the server is going away", why);
-                }
-                // Its request has not arrived, so nothing is owed; it may come back.
-                Stage::Handshake { .. } => self.core.set_deadline(slot, Duration::from_secs(1)),
-                Stage::Lingering | Stage::Released => {}
-            }
         }
     }
 }

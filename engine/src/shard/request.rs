@@ -57,9 +57,8 @@ impl<H: Handler> Half<'_, H> {
         }
         let mut context = RequestContext::new(self.core, slot);
         match self.handler.on_request(&mut context, request) {
-            Answer::Upgrade(_) if self.core.draining => {
-                let refusal = Refusal::new(503, "draining", "the server is going away");
-                self.refuse(slot, &refusal.answering(request.method()));
+            Answer::Upgrade(_) | Answer::Respond(_) if self.core.draining.is_some() => {
+                self.send_away(slot, request.method() == "HEAD");
             }
             Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
             Answer::Respond(reply) => {
@@ -157,6 +156,29 @@ impl<H: Handler> Half<'_, H> {
         };
         self.core.reply_to(slot);
         response.write(head_only, &mut self.core.turn.wire);
+        self.core.finish(slot);
+    }
+
+    /// The server is going away, and says when to come back.
+    fn send_away(&mut self, slot: u32, head_only: bool) {
+        let refusal = Refusal::new(503, "draining", "the server is going away");
+        let generation = self.core.connection(slot).generation;
+        let farewell = self.core.draining.as_ref();
+        let span = farewell.and_then(|farewell| farewell.retry_after_of(generation));
+        // RFC 7231, 7.1.3: whole seconds.
+        let seconds = span.map(|span| span.div_ceil(1000).to_string());
+        let header = ("Retry-After", seconds.as_deref().unwrap_or_default());
+        let headers: &[_] = if seconds.is_some() { &[header] } else { &[] };
+        let body = format!("{}\n", refusal.reason);
+        let response = Response {
+            status: refusal.status,
+            content_type: "text/plain; charset=utf-8",
+            headers,
+            body: body.as_bytes(),
+        };
+        self.core.reply_to(slot);
+        response.write(head_only, &mut self.core.turn.wire);
+        self.core.count_refusal(slot, &refusal);
         self.core.finish(slot);
     }
 

@@ -11,15 +11,16 @@ use super::{Parts, Shard};
 use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
-    Admission, Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits,
-    Message, Profile, ProxyHeader, Rate, RatePolicy, Rates, Refusal, Request, RequestContext,
-    ShardContext, SlowPolicy, Upgrade,
+    Admission, Answer, CloseCode, Compression, Context, End, EndReason, Farewell, Handler, Key,
+    Limits, Message, Parting, Profile, ProxyHeader, Rate, RatePolicy, Rates, Refusal, Request,
+    RequestContext, ShardContext, SlowPolicy, Upgrade,
 };
 
 mod admission;
 mod allocations;
 mod compression;
 mod crowd;
+mod drain;
 mod farewell;
 mod laws;
 mod listing;
@@ -127,6 +128,11 @@ fn patient() -> Limits {
         },
         ..Limits::default()
     }
+}
+
+/// The letter by which a shard takes leave.
+fn leave(farewell: Farewell) -> Letter<u32> {
+    Letter::Drain(Box::new(farewell))
 }
 
 /// A shard on each of the drivers, and the addresses of their mailboxes.

@@ -13,6 +13,8 @@ mod limits;
 
 mod admission;
 
+mod lifecycle;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -148,7 +150,7 @@ impl Key {
 pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE__";
 
 /// The sections, in the order in which they are shown.
-pub(crate) const SECTIONS: [(&str, &str); 7] = [
+pub(crate) const SECTIONS: [(&str, &str); 8] = [
     ("server", "Where clients connect, and what runs the server"),
     ("admin", "The operators' port: keep it away from clients"),
     ("log", "What is written down, how and where"),
@@ -161,6 +163,10 @@ pub(crate) const SECTIONS: [(&str, &str); 7] = [
     (
         "compression",
         "Messages compressed for those who can (permessage-deflate)",
+    ),
+    (
+        "sandbox",
+        "What the kernel keeps the server from, whoever has taken it over",
     ),
 ];
 
@@ -418,6 +424,13 @@ const SERVER_KEYS: &[Key] = &[
     )
     .flag("drain-timeout")
     .reloads(),
+    lifecycle::DRAIN_DELAY,
+    lifecycle::DRAIN_SPREAD,
+    lifecycle::RETRY_AFTER,
+    lifecycle::USER,
+    lifecycle::GROUP,
+    lifecycle::LANDLOCK,
+    lifecycle::SECCOMP,
     timeout(
         "timeouts.handshake",
         "10s",

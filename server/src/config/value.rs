@@ -69,6 +69,9 @@ pub(crate) enum Value {
     Text(String),
 }
 
+/// The longest text that a key takes, in bytes: as long as a path of a file may be, or nearly.
+const TEXT_SIZE_MAX: usize = 1024;
+
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
 
@@ -125,10 +128,11 @@ impl Kind {
                 patterns.map(Value::Topics)
             }
             Self::Text { check, .. } => {
-                if text.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
-                    return Err(
-                        "write no quotation marks, backslashes or control characters".to_owned(),
-                    );
+                if !is_text(text) {
+                    return Err(format!(
+                        "write at most {TEXT_SIZE_MAX} bytes, without quotation marks, backslashes and \
+                         control characters"
+                    ));
                 }
                 check(text).map(|()| Value::Text(text.to_owned()))
             }
@@ -310,6 +314,12 @@ fn show_all(items: &[impl ToString]) -> Vec<String> {
 fn quote_all(items: &[impl ToString]) -> String {
     let quoted: Vec<String> = show_all(items).iter().map(|item| quote(item)).collect();
     format!("[{}]", quoted.join(", "))
+}
+
+/// Whether it can be written in quotes, and shown on a terminal.
+fn is_text(text: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.

@@ -130,6 +130,15 @@ impl Values {
         }
     }
 
+    /// `None` for `auto`.
+    pub(crate) fn span_or_auto(&self, name: &str) -> Option<Duration> {
+        match &self.get(name).1.value {
+            Value::Auto => None,
+            Value::Span(span) => Some(*span),
+            other => wrong(name, other),
+        }
+    }
+
     pub(crate) fn switch(&self, name: &str) -> bool {
         match &self.get(name).1.value {
             Value::Switch(on) => *on,

@@ -243,6 +243,18 @@ impl Server {
         (status, self.output.rest(), self.errors.rest())
     }
 
+    /// The next line on stdout; `None` at the end.
+    #[track_caller]
+    pub(crate) fn says(&self) -> Option<String> {
+        self.output.next()
+    }
+
+    /// The next line on stderr; `None` at the end.
+    #[track_caller]
+    pub(crate) fn complains(&self) -> Option<String> {
+        self.errors.next()
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()

@@ -54,10 +54,21 @@ impl EpollDriver {
             if !on {
                 door.accepts_left = 0;
             }
-            // It was added by `new`, and changing an interest takes no memory.
             let data = token_of_listener(index);
-            epoll::modify(&self.epoll, &door.listener.fd, data, interest)
-                .expect("the listener is registered");
+            if !door.listener.is_crowded {
+                // It was added by `new`, and changing an interest takes no memory.
+                epoll::modify(&self.epoll, &door.listener.fd, data, interest)
+                    .expect("the listener is registered");
+                continue;
+            }
+            // Of all shards that wait for the same socket, one is woken for each connect. Such an
+            // interest cannot be changed, only taken away, if it is there, and added.
+            let _ = epoll::delete(&self.epoll, &door.listener.fd);
+            let interest = interest | EventFlags::EXCLUSIVE;
+            if on && let Err(error) = epoll::add(&self.epoll, &door.listener.fd, data, interest) {
+                let error = error.into();
+                self.sockets.say(Completion::Refused { error });
+            }
         }
     }
 
@@ -72,6 +83,17 @@ impl EpollDriver {
                 }
             }
         }
-        self.doors.clear();
+        self.hand_on();
+    }
+
+    pub(super) fn hush(&mut self) {
+        self.doors.iter().for_each(|door| door.listener.hush());
+    }
+
+    pub(super) fn hand_on(&mut self) {
+        for door in self.doors.drain(..) {
+            // As long as anybody holds the socket, epoll would tell of it.
+            let _ = epoll::delete(&self.epoll, &door.listener.fd);
+        }
     }
 }

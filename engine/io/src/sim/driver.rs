@@ -74,6 +74,11 @@ impl Driver for SimDriver {
         match op {
             Op::Listen => network.doors[door].listening = network.doors[door].open,
             Op::Deafen => network.deafen(door),
+            Op::Hush => network.doors[door].open = false,
+            Op::HandOn => {
+                network.doors[door].open = false;
+                network.doors[door].listening = false;
+            }
             Op::Open { .. } => unreachable!("it was dealt with above"),
             Op::Connect { socket, to, from } => {
                 network.connect_socket(door, socket, to, from);

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, SocketFlags, accept_with, getpeername, shutdown};
+use rustix::net::{SocketFlags, accept_with, getpeername};
 
 use super::ring::Event;
 use super::token::{Kind, Token};
 use super::{ACCEPTS_MAX, UringDriver};
-use crate::Socket;
 use crate::driver::{Completion, Handle, Peer};
 use crate::stream::retry;
+use crate::{Listener, Socket};
 
 /// The request of a listener, by its index.
 fn accept_token(index: usize) -> Token {
@@ -110,7 +110,25 @@ impl UringDriver {
             }
         }
         // The request under way holds the socket open, but nobody connects to it any more.
-        let _ = shutdown(&listener.fd, Shutdown::Read);
+        listener.shut();
+        self.let_go(index);
+    }
+
+    pub(super) fn hush(&mut self) {
+        let listeners = self.doors.iter().filter_map(|door| door.listener.as_ref());
+        listeners.for_each(Listener::hush);
+    }
+
+    /// Whoever the kernel has accepted for us meanwhile is ours.
+    pub(super) fn hand_on(&mut self) {
+        if !self.deaf {
+            self.deaf = true;
+            (0..self.doors.len()).for_each(|index| self.let_go(index));
+        }
+    }
+
+    fn let_go(&mut self, index: usize) {
+        let door = &mut self.doors[index];
         if door.accepting {
             self.ring.cancel(accept_token(index));
         } else {

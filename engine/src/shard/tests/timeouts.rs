@@ -166,7 +166,7 @@ fn a_drain_tells_everybody_1001_and_ends_when_all_have_answered() {
     for address in &stand.addresses {
         assert!(
             address
-                .try_send(Letter::Drain(Duration::from_secs(10)))
+                .try_send(leave(Farewell::within(Duration::from_secs(10))))
                 .is_ok()
         );
     }
@@ -188,7 +188,7 @@ fn a_drain_ends_in_time_although_one_does_not_answer() {
     let start = stand.world.now();
     assert!(
         stand.addresses[0]
-            .try_send(Letter::Drain(Duration::from_secs(3)))
+            .try_send(leave(Farewell::within(Duration::from_secs(3))))
             .is_ok()
     );
     stand.until(&mut peers, "the shard is done", |stand, _| {

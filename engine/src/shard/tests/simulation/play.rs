@@ -312,11 +312,8 @@ impl Play {
     }
 
     fn tell(&mut self, index: usize) {
-        let letter = self
-            .scenario
-            .ending
-            .drain
-            .map_or(Letter::Stop, Letter::Drain);
+        let drain = self.scenario.ending.drain;
+        let letter = drain.map_or(Letter::Stop, |farewell| Letter::Drain(Box::new(farewell)));
         if self.addresses[index].try_send(letter).is_err() {
             self.cue(Duration::from_millis(1), Cue::Tell(index));
         }

@@ -31,8 +31,8 @@ pub(super) struct Scenario {
 pub(super) struct Ending {
     /// When; or as soon as nothing happens any more.
     pub(super) at: Option<Duration>,
-    /// Politely, within this time; or at once.
-    pub(super) drain: Option<Duration>,
+    /// Politely; or at once.
+    pub(super) drain: Option<Farewell>,
 }
 
 /// What one client does.
@@ -146,7 +146,7 @@ impl Scenario {
                     true => Some(Duration::from_secs(60 + chance.below(400) as u64)),
                     false => chance.roll(0.3).then(|| millis(chance, 30_000)),
                 },
-                drain: chance.roll(0.7).then(|| millis(chance, 20_000)),
+                drain: chance.roll(0.7).then(|| farewell(millis(chance, 20_000))),
             },
         }
     }
@@ -160,6 +160,18 @@ fn door(strict: bool, chance: &mut Chance) -> Door {
         proxied: chance.roll(0.3),
         refused: if picky { some(chance) } else { 0 },
         dropped: if picky { some(chance) } else { 0 },
+    }
+}
+
+/// Its digits choose the rest, so that a seed goes on meaning what it has meant.
+fn farewell(within: Duration) -> Farewell {
+    let digits = within.subsec_micros();
+    Farewell {
+        listeners: [Parting::Close, Parting::Hush][digits as usize % 2],
+        grace: within * (digits % 3) / 6,
+        spread: within * (digits % 5) / 8,
+        retry_after: Duration::from_millis(u64::from(digits % 7)),
+        within,
     }
 }
 
