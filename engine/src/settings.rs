@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Compression, Profile};
+use crate::{Compression, Profile, SecureSettings};
 use tidegate_io::uring::UringDriver;
 use tidegate_io::{SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
@@ -30,6 +30,8 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
+    /// The port for encrypted connections. Default: there is none.
+    pub secure: Option<SecureSettings>,
     /// The maxima and the deadlines.
     pub limits: Limits,
 }
@@ -131,6 +133,7 @@ impl Default for Settings {
             descriptors: Descriptors::default(),
             sockets: SocketOptions::default(),
             compression: Compression::default(),
+            secure: None,
             limits: Limits::default(),
         }
     }

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore, Place, Seat};
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{Doorbell, Driver, Reservation, files};
+use tidegate_io::{Doorbell, Driver, Listener, Reservation, files};
 
-use super::{Engine, Footing, ShardInfo};
+use super::{Addresses, Engine, Footing, ShardInfo};
 use crate::compression::{Budget, Compressor};
 use crate::counters::Shared;
 use crate::handle::{Door, Handle, LETTER_TIMEOUT};
@@ -29,7 +29,8 @@ struct Started<N> {
 /// What a shard's thread is given.
 struct Start<H: Handler> {
     index: usize,
-    reservation: Arc<Reservation>,
+    /// Of each port; the secure one is the last.
+    ports: Arc<[Reservation]>,
     /// Of all shards: each of them rings the others'.
     bells: Arc<[Doorbell]>,
     settings: Settings,
@@ -55,17 +56,19 @@ impl<N> Drop for Fuse<N> {
 /// The life of a shard's thread.
 async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let settings = &start.settings;
-    let listener = Some(start.reservation.listener_with(settings.sockets)?);
+    let listeners = start.ports.iter();
+    let listeners = listeners.map(|port| port.listener_with(settings.sockets));
+    let listeners: Vec<Listener> = listeners.collect::<io::Result<_>>()?;
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
     match settings.io {
         Io::Epoll | Io::Auto => {
-            let mut driver = EpollDriver::with_bell(listener, bell)?;
+            let mut driver = EpollDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
         Io::Uring => {
-            let mut driver = UringDriver::with_bell(listener, bell)?;
+            let mut driver = UringDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
@@ -75,7 +78,7 @@ async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
 async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) -> io::Result<()> {
     let Start {
         index,
-        reservation,
+        ports,
         bells: _,
         settings,
         make,
@@ -85,8 +88,10 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         addresses,
     } = start;
     let limits = settings.limits;
-    // Its socket belongs to the thread that made it.
-    drop(reservation);
+    let secure = settings.secure;
+    let secure = secure.map(|secure| (ports.len() - 1, secure.acceptor));
+    // Their sockets belong to the thread that made them.
+    drop(ports);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
     let _ = started.send(Started {
@@ -115,7 +120,11 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         shared,
         seed: topic_seed(),
     };
-    Shard::new(driver, make(index), parts).run().await?;
+    let mut shard = Shard::new(driver, make(index), parts);
+    if let Some((listener, acceptor)) = secure {
+        shard.secure(listener, acceptor);
+    }
+    shard.run().await?;
     fuse.0.clear();
     Ok(())
 }
@@ -124,7 +133,7 @@ pub(super) fn start_shards<H: Handler>(
     settings: &Settings,
     footing: Footing,
     cores: &[ProcessorCore],
-    reservation: &Arc<Reservation>,
+    (ports, addresses): (&Arc<[Reservation]>, Addresses),
     bells: Arc<[Doorbell]>,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
 ) -> io::Result<Engine> {
@@ -152,7 +161,7 @@ pub(super) fn start_shards<H: Handler>(
         let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
-            reservation: Arc::clone(reservation),
+            ports: Arc::clone(ports),
             bells: Arc::clone(&bells),
             settings,
             make,
@@ -189,7 +198,7 @@ pub(super) fn start_shards<H: Handler>(
         budget,
     };
     Ok(Engine {
-        address: reservation.address(),
+        addresses,
         footing,
         shards,
         threads,
