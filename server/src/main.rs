@@ -23,6 +23,7 @@ mod routes;
 mod settings;
 mod signals;
 mod startup;
+mod tls;
 mod units;
 mod voice;
 
@@ -53,7 +54,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Failure> {
     match options::read(std::env::args_os(), std::env::vars_os().collect())? {
-        Command::Serve(inputs) => startup::serve(inputs).map(|()| ExitCode::SUCCESS),
+        Command::Serve(inputs, extras) => {
+            startup::serve(inputs, extras).map(|()| ExitCode::SUCCESS)
+        }
         Command::Check(settings) => {
             print(&check::check(&settings)?);
             Ok(ExitCode::SUCCESS)

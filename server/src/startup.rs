@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use tidegate_engine::{
-    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, SecureSettings, Settings, ShardInfo,
+    StartError, files,
 };
 
 use crate::admin::{self, Admin};
@@ -16,11 +17,12 @@ use crate::config::{Configuration, Inputs};
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::live::{Live, View};
-use crate::options::version;
+use crate::options::{ServeExtras, version};
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::settings::ServeSettings;
 use crate::signals;
+use crate::tls::{Material, TlsAcceptor, watch};
 use crate::voice::Voice;
 
 /// A shard's listener, its epoll or ring, its doorbell, its alarm, and one to spare.
@@ -36,11 +38,12 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 ///
 /// # Errors
 /// A [`Failure`], at the start or later.
-pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
+pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
     for warning in configuration.warnings() {
         complain(&warning);
     }
+    let tls = start_tls(configuration.tls.as_ref(), extras)?;
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
     let live = Arc::new(Live::new(configuration));
@@ -63,6 +66,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         settings,
         &values,
         &live,
+        tls.clone(),
         shards,
         files.connections_expected(),
     )?;
@@ -70,6 +74,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         inputs,
         &live,
         &engine,
+        tls,
         &phase,
         admin_listener,
         files.total(),
@@ -81,10 +86,17 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     if let Some(file) = &live.configuration().file {
         say(&format!("configuration {}", file.display()));
     }
-    say(&format!(
-        "listening on http://{address} (ws://{address}{})",
-        example_path(&live.configuration())
-    ));
+    let path = example_path(&live.configuration());
+    if engine.secure_address() != Some(address) {
+        say(&format!(
+            "listening on http://{address} (ws://{address}{path})"
+        ));
+    }
+    if let Some(address) = engine.secure_address() {
+        say(&format!(
+            "listening on https://{address} (wss://{address}{path})"
+        ));
+    }
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
@@ -104,17 +116,44 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What makes TLS connections, if there are any.
+fn start_tls(
+    material: Option<&Arc<Material>>,
+    extras: ServeExtras,
+) -> Result<Option<Arc<TlsAcceptor>>, Failure> {
+    let Some(material) = material else {
+        return match extras.tls_key_log {
+            Some(_) => Err(Failure::usage(
+                "--tls-key-log is of no use without --tls-listen".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    if let Some(path) = &extras.tls_key_log {
+        complain(&format!(
+            "the secrets of all TLS connections are written to {}: whoever reads it can read them",
+            path.display()
+        ));
+    }
+    let acceptor = TlsAcceptor::new(material, extras.tls_key_log);
+    acceptor.map(Some).map_err(Failure::failed)
+}
+
 /// Begins to listen to signals and operators, and returns what speaks to them.
 fn start_watching(
     inputs: Inputs,
     live: &Arc<Live>,
     engine: &Engine,
+    tls: Option<Arc<TlsAcceptor>>,
     phase: &Arc<PhaseCell>,
     listener: TcpListener,
     files_max: u64,
 ) -> io::Result<Voice> {
     let voice = Voice::start()?;
-    let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
+    if let Some(acceptor) = &tls {
+        watch::start(Arc::clone(acceptor), Arc::clone(live), voice.clone())?;
+    }
+    let reloader = Reloader::start(inputs, Arc::clone(live), tls, voice.clone())?;
     let handle = engine.handle();
     signals::watch(
         handle.clone(),
@@ -166,6 +205,7 @@ fn start_engine(
     settings: &ServeSettings,
     values: &Values,
     live: &Arc<Live>,
+    tls: Option<Arc<TlsAcceptor>>,
     shards: usize,
     connections_expected: usize,
 ) -> Result<Engine, Failure> {
@@ -194,13 +234,27 @@ fn start_engine(
         descriptors: settings.descriptors,
         compression: settings.compression,
         sockets: settings.sockets,
+        secure: settings
+            .tls_listen
+            .zip(tls)
+            .map(|(listen, acceptor)| SecureSettings {
+                listen,
+                acceptor,
+                only: settings.tls_only,
+            }),
         limits,
     };
     let live = Arc::clone(live);
     let make = move |_shard| Endpoints::new(View::of(Arc::clone(&live)));
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => {
-            Failure::listen(address, &way_to_change(values, "server.listen"), &source)
+            let secure = settings.tls_listen == Some(address) && address != settings.listen;
+            let key = if secure {
+                "tls.listen"
+            } else {
+                "server.listen"
+            };
+            Failure::listen(address, &way_to_change(values, key), &source)
         }
         StartError::Uring { source } => Failure::uring(&source),
         StartError::Glommio { source } => Failure::glommio(&source),

@@ -12,6 +12,8 @@ use crate::units;
 pub(crate) enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or off.
+    AddressOrOff,
     /// A whole number.
     Count { min: usize, max: usize },
     /// One of these words; `name` stands for it in the help.
@@ -31,6 +33,8 @@ pub(crate) enum Kind {
     Switch,
     /// Web pages by their origins.
     Origins,
+    /// The paths of files.
+    Files,
     /// A path of the public port, or a pattern for many.
     Path,
 }
@@ -41,17 +45,22 @@ pub(crate) enum Value {
     /// None of its own: the server or another key decides.
     Auto,
     Address(SocketAddr),
+    Off,
     Count(usize),
     Choice(&'static str),
     Size(usize),
     Span(Duration),
     Switch(bool),
     Origins(Vec<OriginRule>),
+    Files(Vec<String>),
     Path(Pattern),
 }
 
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
+
+/// The word for [`Value::Off`].
+const OFF: &str = "off";
 
 impl Kind {
     /// Reads what a flag or a variable of the environment says.
@@ -60,7 +69,10 @@ impl Kind {
     /// A sentence that says what is allowed.
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         match self {
-            Self::Address => text.parse().map(Value::Address).map_err(|_| self.allowed()),
+            Self::AddressOrOff if text == OFF => Ok(Value::Off),
+            Self::Address | Self::AddressOrOff => {
+                text.parse().map(Value::Address).map_err(|_| self.allowed())
+            }
             Self::Count { min, max } => text
                 .parse()
                 .ok()
@@ -103,6 +115,12 @@ impl Kind {
                 let rules: Result<_, String> = rules.map(str::parse).collect();
                 rules.map(Value::Origins)
             }
+            Self::Files => {
+                let paths = text.split(',').map(str::trim);
+                let paths = paths.filter(|path| !path.is_empty());
+                let paths: Result<_, String> = paths.map(parse_file).collect();
+                paths.map(Value::Files)
+            }
             Self::Path => text.parse().map(Value::Path),
         }
     }
@@ -113,6 +131,9 @@ impl Kind {
             Self::Address => "write an IP address and a port, such as 127.0.0.1:8080, \
                               0.0.0.0:8080 or [::1]:8080"
                 .to_owned(),
+            Self::AddressOrOff => {
+                "write an IP address and a port, such as 0.0.0.0:8443, or off".to_owned()
+            }
             Self::Count { min, max } => format!("write a number from {min} to {max}"),
             Self::Choice { words, .. } => format!("write one of {}", words.join(", ")),
             Self::Size { min, max } => format!(
@@ -139,6 +160,10 @@ impl Kind {
             Self::Origins => {
                 "write a list of origins, such as [\"https://app.example.com\"]".to_owned()
             }
+            Self::Files => {
+                "write the path of a file, or a list of them, such as [\"/etc/tidegate/cert.pem\"]"
+                    .to_owned()
+            }
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
@@ -148,13 +173,14 @@ impl Kind {
     /// What the help of the command line calls a value.
     pub(crate) fn placeholder(self) -> &'static str {
         match self {
-            Self::Address => "ADDRESS",
+            Self::Address | Self::AddressOrOff => "ADDRESS",
             Self::Count { .. } => "N",
             Self::Choice { name, .. } => name,
             Self::Size { .. } | Self::SizeOrNone { .. } => "SIZE",
             Self::Span { .. } | Self::SpanOrNone { .. } => "TIME",
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
+            Self::Files => "FILE",
             Self::Path => "PATH",
         }
     }
@@ -163,6 +189,7 @@ impl Kind {
     pub(crate) fn describe(self) -> String {
         match self {
             Self::Address => "an IP address and a port".to_owned(),
+            Self::AddressOrOff => "an IP address and a port, or `\"off\"`".to_owned(),
             Self::Count { min, max } => format!("a number from {min} to {max}"),
             Self::Choice { words, .. } => words
                 .iter()
@@ -191,6 +218,7 @@ impl Kind {
             ),
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
+            Self::Files => "the path of a file, or a list of paths".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
         }
     }
@@ -201,6 +229,7 @@ impl Value {
     pub(crate) fn show(&self) -> String {
         match self {
             Self::Auto => AUTO.to_owned(),
+            Self::Off => OFF.to_owned(),
             Self::Address(address) => address.to_string(),
             Self::Count(count) => count.to_string(),
             Self::Choice(word) => (*word).to_owned(),
@@ -209,6 +238,8 @@ impl Value {
             Self::Switch(on) => on.to_string(),
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
+            Self::Files(paths) if paths.is_empty() => "none".to_owned(),
+            Self::Files(paths) => paths.join(", "),
             Self::Path(pattern) => pattern.to_string(),
         }
     }
@@ -221,8 +252,13 @@ impl Value {
                 let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
                 format!("[{}]", quoted.join(", "))
             }
+            Self::Files(paths) => {
+                let quoted: Vec<String> = paths.iter().map(|path| quote(path)).collect();
+                format!("[{}]", quoted.join(", "))
+            }
             Self::Auto
             | Self::Address(_)
+            | Self::Off
             | Self::Choice(_)
             | Self::Size(_)
             | Self::Span(_)
@@ -236,7 +272,9 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
+            Self::Files(paths) => paths.clone().into(),
             Self::Auto
+            | Self::Off
             | Self::Address(_)
             | Self::Choice(_)
             | Self::Size(_)
@@ -244,6 +282,18 @@ impl Value {
             | Self::Path(_) => self.show().into(),
         }
     }
+}
+
+/// Reads the path of a file, which can be shown and written back.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub(crate) fn parse_file(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || "\"\\,".contains(c)) {
+        let advice = "write a path without commas, quotation marks and backslashes";
+        return Err(advice.to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn show_all(rules: &[OriginRule]) -> Vec<String> {
@@ -282,6 +332,9 @@ mod tests {
             (Kind::Switch, "true"),
             (Kind::Origins, "https://a.example, http://b.example:3000, *"),
             (Kind::Path, "/ws/{topic}"),
+            (Kind::AddressOrOff, "off"),
+            (Kind::AddressOrOff, "127.0.0.1:8443"),
+            (Kind::Files, "/etc/a.pem, b.pem"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);
@@ -304,6 +357,8 @@ mod tests {
             (Kind::Switch, "yes", "true or false"),
             (Kind::Origins, "https://a.example, b", "https://example.com"),
             (Kind::Path, "echo", "/"),
+            (Kind::AddressOrOff, "no", "or off"),
+            (Kind::Files, "a\\b", "without commas"),
         ] {
             let said = kind.parse(text).unwrap_err();
             assert!(said.contains(advice), "{text}: {said}");
