@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use rustls::HandshakeKind;
 use rustls::version::{TLS12, TLS13};
 
-use support::clock::{self, PATIENCE};
+use support::clock::PATIENCE;
 use support::http;
 use support::server::{self, Server};
 use support::tls::{Authority, Manner, Pair, TlsClient, der_of, flags};
@@ -213,7 +213,8 @@ fn only_clients_with_a_trusted_certificate_get_in_where_one_is_required() {
     }
     refused(None);
     until_failure(&server, "client_certificate_missing", 1);
-    let unknown = Authority::new("others").issue_client("eve", Some("eve"), "spiffe://here/eve");
+    let others = Authority::new("others");
+    let unknown = others.issue_client("eve", Some("eve"), "spiffe://here/eve");
     refused(Some(&unknown));
     until_failure(&server, "client_certificate_unknown_ca", 1);
     let expired = clients.issue_with("old", &[], |params| {
@@ -237,7 +238,7 @@ fn a_certificate_is_optional_where_it_is() {
 #[test]
 fn pages_of_the_plain_port_may_not_connect_to_the_secure_one() {
     let (server, _authority, manner) = start(&[]);
-    let mut status = |origin: &str| {
+    let status = |origin: &str| {
         let mut client = TlsClient::connect(server.secure.unwrap(), &manner).unwrap();
         client.asks(&wire::upgrade("/echo", &[&format!("Origin: {origin}")]))
     };
@@ -369,7 +370,7 @@ fn what_is_wrong_with_the_files_is_told_before_the_start() {
         (check(""), "write tls.certificate"),
         (
             check(&format!("certificate = \"{}\"\n", pair.certificate)),
-            "as many keys",
+            "1 certificate, 0 keys",
         ),
         (
             check(&format!(
@@ -428,5 +429,4 @@ fn a_drain_closes_secure_connections_with_both_goodbyes() {
     assert!(client.ends(), "without the goodbye of TLS");
     let (status, _, _) = server.ended();
     assert_eq!(status.code(), Some(0));
-    let _ = clock::PATIENCE;
 }

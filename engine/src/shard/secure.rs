@@ -95,6 +95,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             return false;
         };
         self.core.counted.bytes_out += size as u64;
+        if let Stage::Open(open) = &mut self.core.connections[slot as usize].stage {
+            open.sent = self.core.tick;
+        }
         submitted == Submitted::Pending
     }
 

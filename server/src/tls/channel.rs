@@ -27,8 +27,12 @@ use super::x509;
 const HEADER_SIZE: usize = 5;
 
 /// RFC 8446, 5.2, and RFC 5246, 6.2.3: a record holds no more than 2^14 bytes and 2,048 for what
-/// encryption adds.
-const RECORD_SIZE_MAX: usize = HEADER_SIZE + (1 << 14) + 2048;
+/// encryption adds, behind its header.
+const RECORD_SIZE_MAX: usize = 18_437;
+const _: () = assert!(
+    RECORD_SIZE_MAX == HEADER_SIZE + (1 << 14) + 2048,
+    "it is their sum"
+);
 
 /// A handshake message that is cut may wait up to this: a client's certificates are a few KiB, and
 /// an anonymous peer may have this memory for as long as a handshake may take.

@@ -19,7 +19,7 @@ use super::key_log::KeyLogFile;
 use super::names::Certificates;
 use super::tickets::Tickets;
 use super::x509;
-use crate::config::source::{Fault, Faults};
+use crate::config::source::{Fault, Faults, Source};
 use crate::config::values::Values;
 
 /// A certificate that expires sooner is worth a line at the start: those of Let's Encrypt are
@@ -165,7 +165,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn fault(&mut self, key: &str, flaw: &Flaw) {
         self.forbidden |= flaw.forbidden;
-        let source = self.values.source(key).clone();
+        // What is missing stands nowhere; that TLS is wanted does.
+        let sources = [key, "tls.listen"].map(|key| self.values.source(key));
+        let written = sources.into_iter().find(|s| **s != Source::Default);
+        let source = written.cloned().unwrap_or(Source::Default);
         self.faults.push(Fault::new(source, &flaw.text));
     }
 
@@ -183,10 +186,14 @@ impl Reader<'_> {
                         the paths of PEM files";
             self.fault("tls.listen", &flaw(text.to_owned()));
         } else if certificates.len() != keys.len() {
+            let several = |count, noun| match count {
+                1 => format!("1 {noun}"),
+                _ => format!("{count} {noun}s"),
+            };
             let text = format!(
-                "there are {} certificates and {} keys: write as many keys, in the same order",
-                certificates.len(),
-                keys.len()
+                "there is not one key for each certificate ({}, {}): write them in the same order",
+                several(certificates.len(), "certificate"),
+                several(keys.len(), "key"),
             );
             self.fault("tls.key", &flaw(text));
         }

@@ -195,16 +195,56 @@ impl TlsClient {
         socket.set_nodelay(true).expect("TCP");
         socket.set_read_timeout(Some(PATIENCE)).expect("a span");
         socket.set_write_timeout(Some(PATIENCE)).expect("a span");
-        let connection = ClientConnection::new(Arc::clone(&manner.config), manner.name.clone());
-        let mut stream = StreamOwned::new(connection.expect("a configuration"), socket);
+        let mut client = Self::unshaken(socket, manner);
+        let stream = &mut client.stream;
         while stream.conn.is_handshaking() {
             let done = stream.conn.complete_io(&mut stream.sock);
             done.map_err(|error| error.to_string())?;
         }
-        Ok(Self {
-            stream,
+        Ok(client)
+    }
+
+    /// On this connection, before the handshake.
+    pub(crate) fn unshaken(socket: TcpStream, manner: &Manner) -> Self {
+        let connection = ClientConnection::new(Arc::clone(&manner.config), manner.name.clone());
+        Self {
+            stream: StreamOwned::new(connection.expect("a configuration"), socket),
             received: Vec::new(),
-        })
+        }
+    }
+
+    /// Shakes hands, each byte for itself.
+    #[track_caller]
+    pub(crate) fn shake_byte_by_byte(&mut self) {
+        while self.stream.conn.is_handshaking() {
+            self.write_byte_by_byte();
+            if self.stream.conn.wants_read() && self.stream.conn.is_handshaking() {
+                let size = self.stream.conn.read_tls(&mut self.stream.sock);
+                assert_ne!(size.expect("the server answers"), 0, "it has ended");
+                self.stream.conn.process_new_packets().expect("TLS");
+            }
+        }
+        self.write_byte_by_byte();
+    }
+
+    /// Sends this, each byte of the wire for itself.
+    #[track_caller]
+    pub(crate) fn send_byte_by_byte(&mut self, bytes: &[u8]) {
+        self.stream.conn.writer().write_all(bytes).expect("memory");
+        self.write_byte_by_byte();
+    }
+
+    fn write_byte_by_byte(&mut self) {
+        let mut wire = Vec::new();
+        while self.stream.conn.wants_write() {
+            self.stream.conn.write_tls(&mut wire).expect("memory");
+        }
+        for byte in wire {
+            self.stream
+                .sock
+                .write_all(&[byte])
+                .expect("the server reads");
+        }
     }
 
     /// A WebSocket.
@@ -219,16 +259,22 @@ impl TlsClient {
     #[track_caller]
     pub(crate) fn asks(&mut self, request: &str) -> u16 {
         self.send(request.as_bytes());
-        let head = loop {
-            let end = self.received.windows(4).position(|w| w == b"\r\n\r\n");
-            if let Some(end) = end {
-                break self.received.drain(..end + 4).collect::<Vec<u8>>();
-            }
-            assert!(self.receive(), "it ended before its answer");
-        };
-        let text = String::from_utf8_lossy(&head);
+        let text = self.until_head();
         let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
         status.expect("a status")
+    }
+
+    /// The head of the answer.
+    #[track_caller]
+    pub(crate) fn until_head(&mut self) -> String {
+        loop {
+            let end = self.received.windows(4).position(|w| w == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head: Vec<u8> = self.received.drain(..end + 4).collect();
+                return String::from_utf8_lossy(&head).into_owned();
+            }
+            assert!(self.receive(), "it ended before its answer");
+        }
     }
 
     /// Sends bytes, whatever they mean.
