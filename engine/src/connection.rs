@@ -131,6 +131,8 @@ impl Flags {
     pub(crate) const THROTTLED: Self = Self(32);
     /// Before its request, a proxy says for whom it speaks.
     pub(crate) const PROXIED: Self = Self(128);
+    /// It is encrypted: it has a channel, or had one.
+    pub(crate) const SECURE: Self = Self(64);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -135,6 +135,8 @@ counters! {
     dropped_newest,
     /// Publications that [`crate::SlowPolicy::Latest`] has dropped, one for each receiver.
     dropped_latest,
+    /// Encrypted connections that were open when their stream ended without the goodbye of TLS.
+    tls_truncations,
     /// Turns of the loop.
     turns,
 }

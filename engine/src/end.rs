@@ -28,6 +28,8 @@ pub enum EndReason {
     InvalidDeflate,
     /// The peer sent a message over the limit.
     TooBig,
+    /// The peer broke TLS, or what came was not what it had sent; or the keys are used up.
+    TlsFailure,
     /// The peer ended its stream without a close frame.
     Ended,
     /// The connection was reset, or broke.
@@ -64,6 +66,7 @@ impl EndReason {
         Self::InvalidUtf8,
         Self::InvalidDeflate,
         Self::TooBig,
+        Self::TlsFailure,
         Self::Ended,
         Self::Reset,
         Self::SlowConsumer,
@@ -119,6 +122,7 @@ impl EndReason {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::InvalidDeflate => "invalid_deflate",
             Self::TooBig => "too_big",
+            Self::TlsFailure => "tls_failure",
             Self::Ended => "ended",
             Self::Reset => "reset",
             Self::SlowConsumer => "slow_consumer",

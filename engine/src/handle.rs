@@ -9,7 +9,6 @@ use compact_str::CompactString;
 use crossbeam_channel::{
     Receiver, RecvTimeoutError, Sender, after, bounded, select_biased, unbounded,
 };
-use tidegate_io::Port;
 use tidegate_proto::{CloseCode, Message};
 
 use crate::compression::Budget;
@@ -21,7 +20,7 @@ use crate::survey::listing::{Disconnecting, Listing, Recalling, Who};
 use crate::survey::ranking::{Order, Ranking};
 use crate::survey::{Memory, Task};
 use crate::{
-    Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Farewell, Key, Snapshot,
+    Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Farewell, Key, Ports, Snapshot,
 };
 
 /// A shard that is alive takes a letter within this; it is never waited for by a shard.
@@ -34,7 +33,7 @@ pub struct Handle {
     pub(crate) counters: Arc<[Arc<Shared>]>,
     pub(crate) budget: Arc<Budget>,
     /// Until the server takes leave: as long as they are here, no listener is closed.
-    pub(crate) ports: Arc<Mutex<Vec<Port>>>,
+    pub(crate) ports: Arc<Mutex<Ports>>,
 }
 
 /// A shard's address, whatever its handlers tell each other.
@@ -350,7 +349,7 @@ impl Handle {
     /// Accepts no more, closes every WebSocket with 1001, and ends when all have answered or time
     /// is up. A second farewell changes only when that is.
     pub fn drain(&self, farewell: Farewell) {
-        self.lock_ports().clear();
+        *self.lock_ports() = Ports::default();
         self.doors.iter().for_each(|door| door.drain(farewell));
     }
 
@@ -363,18 +362,18 @@ impl Handle {
     /// The sockets that the server listens on, for a process that goes on with them; none once it
     /// takes leave.
     #[must_use]
-    pub fn ports(&self) -> Vec<Port> {
+    pub fn ports(&self) -> Ports {
         self.lock_ports().clone()
     }
 
     /// Nothing is ever half written in there.
-    fn lock_ports(&self) -> MutexGuard<'_, Vec<Port>> {
+    fn lock_ports(&self) -> MutexGuard<'_, Ports> {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends without waiting for anybody.
     pub fn stop(&self) {
-        self.lock_ports().clear();
+        *self.lock_ports() = Ports::default();
         self.doors.iter().for_each(|door| door.stop());
     }
 }

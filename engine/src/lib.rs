@@ -53,9 +53,11 @@ mod meters;
 mod outbox;
 #[cfg(test)]
 mod planted;
+mod ports;
 mod profile;
 mod rates;
 mod reply;
+mod secure;
 mod settings;
 mod shard;
 mod survey;
@@ -75,9 +77,11 @@ pub use farewell::{Farewell, Parting};
 pub use handle::{Answered, Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
+pub use ports::Ports;
 pub use profile::{Key, Profile, SlowPolicy};
 pub use rates::{Rate, RateLimit, RatePolicy, Rates, SharedMeter};
 pub use reply::Reply;
+pub use secure::{Acceptor, Channel, ChannelFailure, ChannelPhase, SecureSettings};
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]
 #[doc(hidden)]

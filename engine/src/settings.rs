@@ -5,9 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Compression, Profile};
+use crate::{Compression, Ports, Profile, SecureSettings};
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{Port, SocketOptions, host};
+use tidegate_io::{SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 
 /// How an engine is started.
@@ -15,9 +15,9 @@ use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 pub struct Settings {
     /// Where to listen; with port 0 the kernel chooses. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// The sockets of that address, if they are there already: bound before the process gave up its
-    /// rights, or handed over by another one. Default: they are bound at the start.
-    pub port: Option<Port>,
+    /// The sockets of that address and of the secure one, if they are there already: bound before the
+    /// process gave up its rights, or handed over by another one. Default: they are bound at the start.
+    pub ports: Ports,
     /// Share the port with other processes of the same user. Default no: a port on which
     /// anybody listens is then an error.
     pub share_port: bool,
@@ -33,6 +33,8 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
+    /// The port for encrypted connections. Default: there is none.
+    pub secure: Option<SecureSettings>,
     /// The maxima and the deadlines.
     pub limits: Limits,
 }
@@ -127,7 +129,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            port: None,
+            ports: Ports::default(),
             share_port: false,
             shards: 0,
             io: Io::default(),
@@ -135,6 +137,7 @@ impl Default for Settings {
             descriptors: Descriptors::default(),
             sockets: SocketOptions::default(),
             compression: Compression::default(),
+            secure: None,
             limits: Limits::default(),
         }
     }

@@ -193,6 +193,11 @@ impl Memory {
             }
             .named("topics"),
             table("rates", core.meters.count(), core.meters.memory()),
+            table(
+                "encryption, but for what each connection has",
+                1,
+                core.secure.as_ref().map_or(0, |secure| secure.memory()),
+            ),
             table("deadlines", core.timers.entry_count(), core.timers.memory()),
             table("how the last ones ended", 1, core.closed.memory()),
             table("the turn's arenas and lists", 1, core.turn.memory()),

@@ -33,6 +33,7 @@ use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
 use crate::settings;
+use crate::tls::{self, Material};
 use crate::token::Tokens;
 use crate::units::{show_size, show_span};
 
@@ -60,6 +61,8 @@ pub(crate) struct Configuration {
     pub(crate) outbox_size: usize,
     /// One of these operators must have, if there are any.
     pub(crate) admin_tokens: Option<Arc<Tokens>>,
+    /// What connections with TLS are made with, if there are any.
+    pub(crate) tls: Option<Arc<Material>>,
 }
 
 /// The variable that names a file.
@@ -115,8 +118,10 @@ impl Inputs {
                 forbidden,
             });
         }
+        let tls = tls::material::read(&values)?;
         Ok(Configuration {
             admin_tokens: admin_tokens(&values)?,
+            tls,
             outbox_size: outbox_size(&values, &endpoints),
             file: path,
             places: self.places(),
@@ -290,6 +295,16 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             values.source("server.drain-spread").clone(),
             &text,
         ));
+    }
+    if let Some(secure) = values.address_or_off("tls.listen") {
+        let plain = (!values.switch("tls.only")).then_some(listen);
+        if secure.port() != 0 && (Some(secure) == plain || secure == admin) {
+            let text = format!("tls.listen is {secure}, where others connect: choose another port");
+            faults.push(Fault::new(values.source("tls.listen").clone(), &text));
+        }
+    } else if values.switch("tls.only") {
+        let text = "tls.only leaves no port: write tls.listen";
+        faults.push(Fault::new(values.source("tls.only").clone(), text));
     }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {

@@ -28,6 +28,7 @@ pub(crate) fn preflight(
     request: &Request<'_>,
     origins: &OriginPolicy,
     methods: &str,
+    secure: bool,
 ) -> Option<Result<Reply, Refusal>> {
     let asks = request.method() == "OPTIONS"
         && request.header("Origin").is_some()
@@ -35,7 +36,7 @@ pub(crate) fn preflight(
     if !asks {
         return None;
     }
-    if let Err(fault) = origins.check(request.headers_named("Origin"), request.host()) {
+    if let Err(fault) = origins.check(request.headers_named("Origin"), request.host(), secure) {
         return Some(Err(Refusal::new(403, "origin", fault.reason())));
     }
     let reply = Reply {

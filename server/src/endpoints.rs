@@ -72,7 +72,7 @@ impl Endpoints {
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
+    fn answer(&mut self, request: &Request<'_>, secure: bool) -> Answer<Endpoint> {
         let routes = self.view.routes();
         let room = Room {
             names: &self.names,
@@ -85,14 +85,14 @@ impl Endpoints {
             Found::Nothing => (&routes.origins, "GET"),
             Found::Route(route, _) => (&route.origins, "GET"),
         };
-        if let Some(answer) = cors::preflight(request, origins, methods) {
+        if let Some(answer) = cors::preflight(request, origins, methods, secure) {
             return answer.map_or_else(Answer::Refuse, Answer::Respond);
         }
         let answer = match found {
             Found::Page => Answer::Respond(page(request.method())),
             Found::Nothing => nothing_here(request),
             Found::Route(route, segment) => match room.purpose(route, segment, request.query()) {
-                Ok(endpoint) => open(request, route, endpoint),
+                Ok(endpoint) => open(request, route, endpoint, secure),
                 // Nothing can be where a name is missing.
                 Err(Fault::Name(NameError::Empty)) => nothing_here(request),
                 Err(fault) => Answer::Refuse(fault.refusal()),
@@ -174,7 +174,7 @@ impl Handler for Endpoints {
             (Err(refusal), _) => Answer::Refuse(refusal),
             // The target of CONNECT is a host to be connected with, whatever it looks like.
             (Ok(()), "CONNECT") => Answer::Refuse(Refusal::method_not_allowed()),
-            (Ok(()), _) => self.answer(request),
+            (Ok(()), _) => self.answer(request, context.is_secure()),
         };
         match answer {
             Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
@@ -297,9 +297,14 @@ impl Handler for Endpoints {
 }
 
 /// Opens a WebSocket, unless the page that asks for it may not.
-fn open(request: &Request<'_>, route: &Route, endpoint: Endpoint) -> Answer<Endpoint> {
+fn open(
+    request: &Request<'_>,
+    route: &Route,
+    endpoint: Endpoint,
+    secure: bool,
+) -> Answer<Endpoint> {
     let origins = request.headers_named("Origin");
-    match route.origins.check(origins, request.host()) {
+    match route.origins.check(origins, request.host(), secure) {
         Ok(()) => Answer::Upgrade(Upgrade {
             message_size_max: Some(route.message_size_max),
             profile: Some(route.profile.clone()),

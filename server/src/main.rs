@@ -36,6 +36,7 @@ mod status;
 mod stripes;
 mod supervisor;
 mod tally;
+mod tls;
 mod token;
 mod top;
 mod topic_pattern;
@@ -83,7 +84,9 @@ fn complain_of(failure: &Failure) {
 
 fn run() -> Result<ExitCode, Failure> {
     match options::read(std::env::args_os(), std::env::vars_os().collect())? {
-        Command::Serve(inputs) => startup::serve(inputs).map(|()| ExitCode::SUCCESS),
+        Command::Serve(inputs, extras) => {
+            startup::serve(inputs, extras).map(|()| ExitCode::SUCCESS)
+        }
         Command::Check(settings) => {
             print(&check::check(&settings)?);
             Ok(ExitCode::SUCCESS)

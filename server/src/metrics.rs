@@ -19,6 +19,7 @@ use crate::log::{LEVELS, Log, level_name};
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::status;
+use crate::tls::TlsStatus;
 
 mod plain;
 mod system;
@@ -206,6 +207,11 @@ const METRICS: [Metric; 19] = [
         "Ends that took more than 10 s from the close frame on",
         |s| s.late_closes,
     ),
+    Metric::counter(
+        "tidegate_tls_truncations",
+        "TLS connections whose stream ended without the goodbye of TLS",
+        |s| s.tls_truncations,
+    ),
     Metric::counter("tidegate_turns", "Turns of the shards' loops", |s| s.turns),
 ];
 
@@ -294,9 +300,35 @@ impl Collector for Server {
             help,
             "cause",
             &shards,
-            |shard| shard.refusals().collect(),
+            |shard| {
+                let causes = shard.refusals();
+                causes.filter(|(cause, _)| !is_of_tls(cause)).collect()
+            },
+        )?;
+        let help =
+            "Connections that TLS failed for, by cause; peer_ is what the client said in its alert";
+        write_causes(
+            &mut encoder,
+            "tidegate_tls_failures",
+            help,
+            "cause",
+            &shards,
+            |shard| {
+                let causes = shard.refusals();
+                let causes = causes.filter(|(cause, _)| is_of_tls(cause));
+                causes
+                    .map(|(cause, count)| (&cause[TLS.len()..], count))
+                    .collect()
+            },
         )
     }
+}
+
+/// How the causes begin for which TLS fails.
+const TLS: &str = "tls_";
+
+fn is_of_tls(cause: &str) -> bool {
+    cause.starts_with(TLS)
 }
 
 fn write_number(mut metric: MetricEncoder<'_>, kind: MetricType, number: u64) -> fmt::Result {
@@ -417,8 +449,29 @@ impl Collector for Operators {
             help,
             "cause",
             refused,
-        )
+        )?;
+        match self.reloader.tls() {
+            Some(acceptor) => write_tls(&mut encoder, acceptor.status()),
+            None => Ok(()),
+        }
     }
+}
+
+/// Writes what is known of the certificates.
+fn write_tls(encoder: &mut DescriptorEncoder<'_>, status: TlsStatus) -> fmt::Result {
+    let help = "When the first of the certificates in force expires, in seconds since 1970";
+    let name = "tidegate_tls_certificate_expiry_timestamp";
+    encoder
+        .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?
+        .encode_gauge(&status.expires_at)?;
+    let help = "Changes of the files of certificates, by what became of them";
+    let name = "tidegate_tls_certificate_reload";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (result, count) in [("success", status.successes), ("failure", status.failures)] {
+        let labels = [("result", result)];
+        write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+    }
+    Ok(())
 }
 
 /// A counter for each value of a label.

@@ -139,6 +139,11 @@ struct ServeOptions {
 
     #[command(flatten)]
     test: TestOptions,
+
+    /// Write the secrets of all TLS connections to this file (SSLKEYLOGFILE), so that whoever has it
+    /// can read them: to look into captured packets, never in production
+    #[arg(long, value_name = "FILE")]
+    tls_key_log: Option<PathBuf>,
 }
 
 /// The options of `tidegate check-config` as they are written.
@@ -184,7 +189,7 @@ struct GenOptions {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run the server.
-    Serve(Inputs),
+    Serve(Inputs, ServeExtras),
     /// Look at a configuration.
     Check(CheckSettings),
     /// Look at the host.
@@ -221,7 +226,7 @@ pub(crate) fn read(
         }
     };
     Ok(match line.command {
-        None if line.test.test_config => line.test.mean(Vec::new(), environment),
+        None if line.test.test_config => line.test.mean(Vec::new(), environment, None),
         None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
         Some(Verb::Version(options)) => Command::Print(if options.json {
             papers::version_as_json()
@@ -231,7 +236,7 @@ pub(crate) fn read(
         Some(Verb::Top(options)) => Command::Top(options.mean(environment)),
         Some(Verb::Completions(options)) => Command::Print(papers::completions(&options)),
         Some(Verb::Man(options)) => Command::Print(papers::manual(&options)?),
-        Some(Verb::Serve(options)) => options.test.mean(options.flags.settings, environment),
+        Some(Verb::Serve(options)) => options.mean(environment),
         Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
         Some(Verb::GenConfig(options)) => Command::Print(if options.reference {
             written::reference()
@@ -244,16 +249,39 @@ pub(crate) fn read(
 
 const NOTHING_TO_DO: &str = "say what to do, such as `tidegate serve`; see `tidegate --help`";
 
+/// What only the command line can say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServeExtras {
+    /// Where the secrets of TLS connections go.
+    pub(crate) tls_key_log: Option<PathBuf>,
+}
+
+impl ServeOptions {
+    fn mean(self, environment: Vec<(OsString, OsString)>) -> Command {
+        let Self {
+            flags,
+            test,
+            tls_key_log,
+        } = self;
+        test.mean(flags.settings, environment, tls_key_log)
+    }
+}
+
 impl TestOptions {
     /// Serves, or only checks.
-    fn mean(self, flags: Vec<Option<Setting>>, environment: Vec<(OsString, OsString)>) -> Command {
+    fn mean(
+        self,
+        flags: Vec<Option<Setting>>,
+        environment: Vec<(OsString, OsString)>,
+        tls_key_log: Option<PathBuf>,
+    ) -> Command {
         let inputs = Inputs {
             flags,
             file: self.config,
             environment,
         };
         if !self.test_config {
-            return Command::Serve(inputs);
+            return Command::Serve(inputs, ServeExtras { tls_key_log });
         }
         Command::Check(CheckSettings {
             inputs,
@@ -344,7 +372,7 @@ mod tests {
     /// Reads the line, and no file of this machine.
     fn load(line: &str) -> Result<Configuration, Failure> {
         match run(line)? {
-            Command::Serve(inputs) => {
+            Command::Serve(inputs, _) => {
                 let file = Some("/dev/null".into());
                 Ok(Inputs { file, ..inputs }.load(None)?)
             }

@@ -2,8 +2,9 @@
 
 use std::mem;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
-use tidegate_engine::Port;
+use tidegate_engine::{Port, Ports};
 
 use crate::config::values::Values;
 use crate::failure::Failure;
@@ -31,32 +32,55 @@ pub(crate) fn bind_admin(
     Ok(listener)
 }
 
-/// The clients' sockets, for each shard one; those that were handed over, if they are the ones that
-/// are wanted. A supervisor's always are.
+/// The clients' sockets, for each shard one on each port; those that were handed over, if they are
+/// the ones that are wanted. A supervisor's always are.
 pub(crate) fn bind_clients(
     settings: &ServeSettings,
     values: &Values,
     shards: usize,
     inheritance: &mut Inheritance,
-) -> Result<Port, Failure> {
-    let handed = mem::take(&mut inheritance.clients);
-    let address = settings.listen;
-    let failure = |error| Failure::listen(address, &way_to_change(values, "server.listen"), &error);
-    if !handed.is_empty() {
-        let count = handed.len();
-        let port = Port::take_over(handed, shards).map_err(|error| {
-            Failure::failed(format!("the sockets that were handed over: {error}"))
-        })?;
-        if inheritance.supervised || is_meant(port.address(), address) {
-            if count > shards {
-                complain(&format!(
-                    "{count} sockets were handed over for {shards} shards: the others are closed"
-                ));
-            }
+) -> Result<Ports, Failure> {
+    let supervised = inheritance.supervised;
+    let bind = |address, key, handed: Vec<OwnedFd>| {
+        if let Some(port) = take_over(handed, address, shards, supervised)? {
             return Ok(port);
         }
+        let bound = Port::bind(address, shards, settings.share_port);
+        bound.map_err(|error| Failure::listen(address, &way_to_change(values, key), &error))
+    };
+    let handed = mem::take(&mut inheritance.clients);
+    let plain = (!settings.tls_only).then(|| bind(settings.listen, "server.listen", handed));
+    let handed = mem::take(&mut inheritance.secure);
+    let secure = settings.tls_listen;
+    let secure = secure.map(|address| bind(address, "tls.listen", handed));
+    Ok(Ports {
+        plain: plain.transpose()?,
+        secure: secure.transpose()?,
+    })
+}
+
+/// The sockets that were handed over, if they are there and are the ones that are wanted.
+fn take_over(
+    handed: Vec<OwnedFd>,
+    address: SocketAddr,
+    shards: usize,
+    supervised: bool,
+) -> Result<Option<Port>, Failure> {
+    if handed.is_empty() {
+        return Ok(None);
     }
-    Port::bind(address, shards, settings.share_port).map_err(failure)
+    let count = handed.len();
+    let port = Port::take_over(handed, shards)
+        .map_err(|error| Failure::failed(format!("the sockets that were handed over: {error}")))?;
+    if !supervised && !is_meant(port.address(), address) {
+        return Ok(None);
+    }
+    if count > shards {
+        complain(&format!(
+            "{count} sockets were handed over for {shards} shards: the others are closed"
+        ));
+    }
+    Ok(Some(port))
 }
 
 /// Whether a socket at `own` is the one that is wanted; with port 0 any port is.

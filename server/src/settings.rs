@@ -32,6 +32,10 @@ pub(crate) struct ServeSettings {
     pub(crate) profile: Profile,
     pub(crate) sockets: SocketOptions,
     pub(crate) share_port: bool,
+    /// Where clients connect with TLS, if they do.
+    pub(crate) tls_listen: Option<SocketAddr>,
+    /// They cannot connect without.
+    pub(crate) tls_only: bool,
 }
 
 impl ServeSettings {
@@ -54,6 +58,8 @@ impl ServeSettings {
             profile: profile(values, configuration.outbox_size),
             sockets: sockets(values),
             share_port: values.switch("server.share-port"),
+            tls_listen: values.address_or_off("tls.listen"),
+            tls_only: values.switch("tls.only"),
         }
     }
 }
@@ -239,12 +245,14 @@ mod tests {
                     "server.proxy-protocol" => ["off", "v1", "v2", "any"].contains(word),
                     "server.forwarded" => ["x-forwarded-for", "forwarded", "none"].contains(word),
                     "sandbox.landlock" | "sandbox.seccomp" => true,
+                    "tls.client-auth" => matches!(*word, "none" | "optional" | "required"),
+                    "tls.min-version" => matches!(*word, "1.2" | "1.3"),
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 41, "a word came or went");
+        assert_eq!(held, 46, "a word came or went");
     }
 }

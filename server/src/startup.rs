@@ -8,8 +8,8 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use tidegate_engine::{
-    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Port, Settings, ShardInfo, StartError,
-    files,
+    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Ports, SecureSettings, Settings,
+    ShardInfo, StartError, files,
 };
 use tokio::sync::oneshot;
 
@@ -22,7 +22,7 @@ use crate::failure::Failure;
 use crate::inheritance::{self, Inheritance};
 use crate::live::{Live, View};
 use crate::log::{self, Log, Record, Sink, news};
-use crate::options::version;
+use crate::options::{ServeExtras, version};
 use crate::phase::{Phase, PhaseCell};
 use crate::ports;
 use crate::reload::Reloader;
@@ -30,6 +30,7 @@ use crate::sandbox;
 use crate::settings::ServeSettings;
 use crate::signals;
 use crate::supervisor;
+use crate::tls::{Material, TlsAcceptor, watch};
 use crate::upgrade::{AdminDoor, Upgrade};
 use crate::voice::Voice;
 
@@ -48,8 +49,9 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 ///
 /// # Errors
 /// A [`Failure`], at the start or later.
-pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
+pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
+    let tls = start_tls(configuration.tls.as_ref(), extras)?;
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
     let live = Arc::new(Live::new(configuration));
@@ -68,7 +70,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     let phase = Arc::new(PhaseCell::default());
     let mut inheritance = Inheritance::take(&inputs.environment)?;
     let admin_listener = ports::bind_admin(settings.admin, &values, &mut inheritance)?;
-    let port = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
+    let ports = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
     let sandbox = sandbox::enter(&live.configuration(), inheritance.fenced)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
     // Behind the fences, since the thread that writes it must be as well.
@@ -76,7 +78,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     for warning in live.configuration().warnings() {
         complain(&warning);
     }
-    let engine = start_engine(settings, &values, &live, port, files)?;
+    let engine = start_engine(settings, &values, &live, ports, tls.clone(), files)?;
     let surroundings = Surroundings {
         phase: Arc::clone(&phase),
         files_max: files.total(),
@@ -88,6 +90,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
             _ => Ownership::Alone,
         },
         log,
+        tls,
     };
     let voice =
         start_watching(inputs, &live, &engine, surroundings, admin_listener).map_err(|error| {
@@ -99,10 +102,17 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     if let Some(file) = &live.configuration().file {
         say(&format!("configuration {}", file.display()));
     }
-    say(&format!(
-        "listening on http://{address} (ws://{address}{})",
-        example_path(&live.configuration())
-    ));
+    let path = example_path(&live.configuration());
+    if engine.secure_address() != Some(address) {
+        say(&format!(
+            "listening on http://{address} (ws://{address}{path})"
+        ));
+    }
+    if let Some(address) = engine.secure_address() {
+        say(&format!(
+            "listening on https://{address} (wss://{address}{path})"
+        ));
+    }
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
@@ -138,6 +148,30 @@ struct Surroundings {
     fenced: bool,
     ownership: Ownership,
     log: Log,
+    tls: Option<Arc<TlsAcceptor>>,
+}
+
+/// What makes TLS connections, if there are any.
+fn start_tls(
+    material: Option<&Arc<Material>>,
+    extras: ServeExtras,
+) -> Result<Option<Arc<TlsAcceptor>>, Failure> {
+    let Some(material) = material else {
+        return match extras.tls_key_log {
+            Some(_) => Err(Failure::usage(
+                "--tls-key-log is of no use without --tls-listen".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    if let Some(path) = &extras.tls_key_log {
+        complain(&format!(
+            "the secrets of all TLS connections are written to {}: whoever reads it can read them",
+            path.display()
+        ));
+    }
+    let acceptor = TlsAcceptor::new(material, extras.tls_key_log);
+    acceptor.map(Some).map_err(Failure::failed)
 }
 
 /// Begins to listen to signals and operators, and returns what speaks to them.
@@ -149,7 +183,11 @@ fn start_watching(
     listener: TcpListener,
 ) -> io::Result<Voice> {
     let voice = Voice::of(surroundings.log);
-    let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
+    let tls = surroundings.tls;
+    if let Some(acceptor) = &tls {
+        watch::start(Arc::clone(acceptor), Arc::clone(live), voice.clone())?;
+    }
+    let reloader = Reloader::start(inputs, Arc::clone(live), tls, voice.clone())?;
     let handle = engine.handle();
     let phase = surroundings.phase;
     let ending = Ending::new(
@@ -258,7 +296,8 @@ fn start_engine(
     settings: &ServeSettings,
     values: &Values,
     live: &Arc<Live>,
-    port: Port,
+    ports: Ports,
+    tls: Option<Arc<TlsAcceptor>>,
     files: Files,
 ) -> Result<Engine, Failure> {
     let limits = Limits {
@@ -270,7 +309,7 @@ fn start_engine(
     };
     let engine_settings = Settings {
         listen: settings.listen,
-        port: Some(port),
+        ports,
         share_port: settings.share_port,
         shards: files.shards,
         io: settings.io,
@@ -278,13 +317,27 @@ fn start_engine(
         descriptors: settings.descriptors,
         compression: settings.compression,
         sockets: settings.sockets,
+        secure: settings
+            .tls_listen
+            .zip(tls)
+            .map(|(listen, acceptor)| SecureSettings {
+                listen,
+                acceptor,
+                only: settings.tls_only,
+            }),
         limits,
     };
     let live = Arc::clone(live);
     let make = move |_shard| Endpoints::new(View::of(Arc::clone(&live)));
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => {
-            Failure::listen(address, &way_to_change(values, "server.listen"), &source)
+            let secure = settings.tls_listen == Some(address) && address != settings.listen;
+            let key = if secure {
+                "tls.listen"
+            } else {
+                "server.listen"
+            };
+            Failure::listen(address, &way_to_change(values, key), &source)
         }
         StartError::Uring { source } => Failure::uring(&source),
         StartError::Glommio { source } => Failure::glommio(&source),

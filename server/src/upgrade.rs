@@ -24,7 +24,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::Builder;
 use std::time::Duration;
 
-use tidegate_engine::{Handle, inherit};
+use tidegate_engine::{Handle, Port, inherit};
 
 use crate::ending::Ending;
 use crate::inheritance::{UPGRADE_VARIABLE, announce};
@@ -124,11 +124,12 @@ impl Upgrade {
 
     /// The next server, which serves.
     fn start_next(&self) -> io::Result<Child> {
-        let mut clients = Vec::new();
-        for port in self.handle.ports() {
-            clients.extend(port.lend()?);
-        }
-        if clients.is_empty() {
+        let ports = self.handle.ports();
+        let lend = |port: Option<&Port>| port.map_or(Ok(Vec::new()), Port::lend);
+        let (clients, secure) = (lend(ports.plain.as_ref())?, lend(ports.secure.as_ref())?);
+        // Whoever takes leave meanwhile has dropped them.
+        drop(ports);
+        if clients.is_empty() && secure.is_empty() {
             return Err(io::Error::other("there are no sockets to hand over"));
         }
         let admin = inherit::lend(&self.admin.socket)?;
@@ -137,6 +138,7 @@ impl Upgrade {
         drop(ready);
         let announced = announce(
             &clients,
+            &secure,
             Some(&admin),
             &lent_ready,
             self.supervised,
@@ -149,7 +151,7 @@ impl Upgrade {
             .env_remove("WATCHDOG_PID")
             .stdin(Stdio::null())
             .spawn()?;
-        drop((clients, admin, lent_ready));
+        drop((clients, secure, admin, lent_ready));
         // The pipe says so at once when the next one has ended.
         let (heard, hears) = sync_channel(1);
         Builder::new()

@@ -17,7 +17,7 @@ use crate::counters::Shared;
 use crate::handle::{Door, Handle, LETTER_TIMEOUT};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::shard::{Parts, Shard};
-use crate::{Descriptors, Handler, Io, Settings};
+use crate::{Descriptors, Handler, Io, Ports, Settings};
 
 /// What a shard's thread says first.
 struct Started<N> {
@@ -30,7 +30,7 @@ struct Started<N> {
 /// What a shard's thread is given.
 struct Start<H: Handler> {
     index: usize,
-    port: Port,
+    ports: Ports,
     /// Of all shards: each of them rings the others'.
     bells: Arc<[Doorbell]>,
     settings: Settings,
@@ -57,20 +57,18 @@ impl<N> Drop for Fuse<N> {
 async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let settings = &start.settings;
     let shard_count = start.bells.len();
-    let listener = start
-        .port
-        .listener(start.index, shard_count, settings.sockets)?;
-    let listener = Some(listener);
+    let ports = &start.ports;
+    let listeners = ports.listeners(start.index, shard_count, settings.sockets)?;
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
     match settings.io {
         Io::Epoll | Io::Auto => {
-            let mut driver = EpollDriver::with_bell(listener, bell)?;
+            let mut driver = EpollDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
         Io::Uring => {
-            let mut driver = UringDriver::with_bell(listener, bell)?;
+            let mut driver = UringDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
@@ -80,7 +78,7 @@ async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
 async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) -> io::Result<()> {
     let Start {
         index,
-        port,
+        ports,
         bells: _,
         settings,
         make,
@@ -90,8 +88,10 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         addresses,
     } = start;
     let limits = settings.limits;
-    // Where shards have tables of their own, its sockets belong to the thread that made it.
-    drop(port);
+    let secure = settings.secure;
+    let secure = secure.map(|secure| (ports.iter().count() - 1, secure.acceptor));
+    // Where shards have tables of their own, their sockets belong to the thread that made them.
+    drop(ports);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
     let _ = started.send(Started {
@@ -121,7 +121,11 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         shared,
         seed: topic_seed(),
     };
-    Shard::new(driver, make(index), parts).run().await?;
+    let mut shard = Shard::new(driver, make(index), parts);
+    if let Some((listener, acceptor)) = secure {
+        shard.secure(listener, acceptor);
+    }
+    shard.run().await?;
     fuse.0.clear();
     Ok(())
 }
@@ -130,7 +134,7 @@ pub(super) fn start_shards<H: Handler>(
     settings: &Settings,
     footing: Footing,
     cores: &[ProcessorCore],
-    port: &Port,
+    ports: &Ports,
     bells: Arc<[Doorbell]>,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
 ) -> io::Result<Engine> {
@@ -159,7 +163,7 @@ pub(super) fn start_shards<H: Handler>(
         let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
-            port: port.clone(),
+            ports: ports.clone(),
             bells: Arc::clone(&bells),
             settings,
             make,
@@ -194,10 +198,11 @@ pub(super) fn start_shards<H: Handler>(
         doors,
         counters: counters.into(),
         budget,
-        ports: Arc::new(Mutex::new(vec![port.clone()])),
+        ports: Arc::new(Mutex::new(ports.clone())),
     };
     Ok(Engine {
-        address: port.address(),
+        address: ports.address(),
+        secure_address: ports.secure.as_ref().map(Port::address),
         footing,
         shards,
         threads,
@@ -227,12 +232,13 @@ fn launch<H: Handler>(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("tidegate-{}", start.index);
     let own_table = start.settings.descriptors == Descriptors::PerShard;
-    let (bells, port, index) = (Arc::clone(&start.bells), start.port.clone(), start.index);
+    let (bells, ports, index) = (Arc::clone(&start.bells), start.ports.clone(), start.index);
     // Whatever the host opens belongs into the shard's table.
     let prepare = move || {
         if own_table {
             let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
-            files::own_table(&kept, &[port.socket(index)])?;
+            let given: Vec<_> = ports.iter().map(|port| port.socket(index)).collect();
+            files::own_table(&kept, &given)?;
         }
         Ok(())
     };

@@ -7,11 +7,15 @@
 //!                                   └─ Drop ──────────▶ reset; the slot is free, and no on_gone
 //!  the driver has closed it, or the shard ends ─▶ on_gone, once ─▶ the slot is free
 //! ```
+//!
+//! Where the connection is to be encrypted, whoever is not let in is reset, since it could read no
+//! answer; a PROXY header comes before the encryption.
 
 use tidegate_io::Peer;
 use tidegate_proto::handshake::Refusal;
 use tidegate_proto::{PROXY_HEADER_SIZE_MAX, ProxyStatus, read_proxy_header};
 
+use super::drain::LAST_REQUEST_TIMEOUT;
 use super::receive::{Half, Next};
 use super::{Core, Handler, Shard};
 use crate::connection::{Flags, Stage};
@@ -24,6 +28,11 @@ impl<H: Handler> Half<'_, H> {
     /// Somebody has connected.
     pub(super) fn on_accepted(&mut self, peer: Peer) {
         let slot = self.core.insert(peer.address);
+        let secure = self.core.secure.as_ref();
+        let is_secure = secure.is_some_and(|secure| secure.is_for(peer.listener));
+        if is_secure {
+            self.core.connection(slot).flags.set(Flags::SECURE);
+        }
         let admission = self
             .handler
             .on_accept(&mut RequestContext::new(self.core, slot));
@@ -32,6 +41,12 @@ impl<H: Handler> Half<'_, H> {
             Admission::TakeProxied => {
                 self.core.connection(slot).flags.set(Flags::PROXIED);
                 self.take_in(slot, peer);
+            }
+            // It could not read the answer before a handshake, which is what it is to be kept from.
+            Admission::Refuse(refusal) if is_secure => {
+                self.core.note_dropped(slot, refusal.cause());
+                self.say_goodbye(slot);
+                peer.reset();
             }
             Admission::Refuse(refusal) => {
                 self.take_in(slot, peer);
@@ -46,6 +61,9 @@ impl<H: Handler> Half<'_, H> {
     }
 
     fn take_in(&mut self, slot: u32, peer: Peer) {
+        if let Some(secure) = &mut self.core.secure {
+            secure.accept(slot, peer.listener);
+        }
         self.core.operations.push(Operation::Open { slot, peer });
         let usual = self.core.limits.handshake_timeout;
         let timeout = self.handler.handshake_timeout().unwrap_or(usual);
@@ -76,7 +94,7 @@ impl<H: Handler> Half<'_, H> {
         match status {
             Err(fault) => {
                 let refusal = Refusal::bad_request("proxy_header", fault.reason());
-                self.core.refuse(slot, &refusal);
+                self.turn_away(slot, &refusal);
             }
             Ok(ProxyStatus::Partial) => {
                 if before == 0 {
@@ -93,11 +111,15 @@ impl<H: Handler> Half<'_, H> {
                 match self.handler.on_proxied(context, &header) {
                     Admission::Take | Admission::TakeProxied => {
                         let rest = &mut bytes[size - before..];
-                        if !rest.is_empty() {
-                            return self.on_head(slot, Vec::new(), rest);
+                        if rest.is_empty() {
+                            return Next::Nothing;
                         }
+                        if self.core.connection(slot).flags.has(Flags::SECURE) {
+                            return self.on_sealed(slot, rest);
+                        }
+                        return self.on_head(slot, Vec::new(), rest);
                     }
-                    Admission::Refuse(refusal) => self.core.refuse(slot, &refusal),
+                    Admission::Refuse(refusal) => self.turn_away(slot, &refusal),
                     Admission::Drop(cause) => {
                         self.core.note_dropped(slot, cause);
                         self.core.release(slot, true);
@@ -106,6 +128,16 @@ impl<H: Handler> Half<'_, H> {
             }
         }
         Next::Nothing
+    }
+
+    /// Says no before the request; with a reset where an answer could not be read.
+    fn turn_away(&mut self, slot: u32, refusal: &Refusal) {
+        if self.core.connection(slot).flags.has(Flags::SECURE) {
+            self.core.note_dropped(slot, refusal.cause());
+            self.core.release(slot, true);
+        } else {
+            self.core.refuse(slot, refusal);
+        }
     }
 
     /// The driver has closed it: the slot is free.

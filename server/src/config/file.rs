@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::schema::{Default, ENDPOINT_KEYS, ENDPOINTS_MAX, KEYS, Key, SECTIONS};
 use crate::config::source::{Fault, Place, Source, excerpt};
 use crate::config::unknown;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, Value, parse_file};
 use crate::config::values::{Setting, Values};
 
 /// A larger file is none that somebody has written.
@@ -218,16 +218,25 @@ impl Reader<'_> {
     fn setting(&mut self, key: &Key, (_, value): Entry<'_, '_>) -> Option<Setting> {
         let span = value.span();
         let outcome = match (key.kind, value.get_ref()) {
-            (Kind::Origins | Kind::Networks | Kind::Topics, DeValue::Array(array))
-                if !(matches!(key.kind, Kind::Topics) && array.is_empty()) =>
-            {
+            (
+                Kind::Origins | Kind::Networks | Kind::Topics | Kind::Files,
+                DeValue::Array(array),
+            ) if !(matches!(key.kind, Kind::Topics) && array.is_empty()) => {
                 let value = match key.kind {
-                    Kind::Origins => self.items(key, array.iter()).map(Value::Origins),
-                    Kind::Topics => self.items(key, array.iter()).map(Value::Topics),
-                    _ => self.items(key, array.iter()).map(Value::Networks),
+                    Kind::Origins => {
+                        (self.items(key, array.iter(), str::parse)).map(Value::Origins)
+                    }
+                    Kind::Topics => (self.items(key, array.iter(), str::parse)).map(Value::Topics),
+                    Kind::Files => (self.items(key, array.iter(), parse_file)).map(Value::Files),
+                    _ => (self.items(key, array.iter(), str::parse)).map(Value::Networks),
                 };
                 let source = self.source(&span);
                 return value.map(|value| Setting { value, source });
+            }
+            (Kind::Files, DeValue::String(text)) => {
+                let paths = (!text.is_empty()).then(|| parse_file(text));
+                let paths: Result<_, String> = paths.into_iter().collect();
+                paths.map(Value::Files)
             }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (
@@ -238,7 +247,9 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins | Kind::Networks | Kind::Topics, _) => Err(key.kind.allowed()),
+            (Kind::Origins | Kind::Networks | Kind::Topics | Kind::Files, _) => {
+                Err(key.kind.allowed())
+            }
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {
@@ -263,20 +274,21 @@ impl Reader<'_> {
     }
 
     /// The items of a list; `None` if one of them is a fault.
-    fn items<'a, 'i: 'a, T: FromStr<Err = String>>(
+    fn items<'a, 'i: 'a, T>(
         &mut self,
         key: &Key,
         items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
+        read: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        let mut rules = Vec::new();
+        let mut list = Vec::new();
         let before = self.faults.len();
         for item in items {
             let outcome = match item.get_ref().as_str() {
-                Some(text) => text.parse(),
+                Some(text) => read(text),
                 None => Err(key.kind.allowed()),
             };
             match outcome {
-                Ok(rule) => rules.push(rule),
+                Ok(value) => list.push(value),
                 Err(advice) => {
                     let written = excerpt(&self.text[item.span()]);
                     let text = format!("{}: {written}: {advice}", key.name);
@@ -284,7 +296,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (self.faults.len() == before).then_some(rules)
+        (self.faults.len() == before).then_some(list)
     }
 
     fn fault(&mut self, span: &Range<usize>, text: &str) {

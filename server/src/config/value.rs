@@ -15,6 +15,8 @@ use crate::units;
 pub(crate) enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or off.
+    AddressOrOff,
     /// A whole number.
     Count { min: usize, max: usize },
     /// One of these words; `name` stands for it in the help.
@@ -36,6 +38,8 @@ pub(crate) enum Kind {
     Origins,
     /// IP addresses, one by one or by their first bits.
     Networks,
+    /// The paths of files.
+    Files,
     /// A path of the public port, or a pattern for many.
     Path,
     /// Topics by their names, or patterns for many.
@@ -57,6 +61,7 @@ pub(crate) enum Value {
     /// None of its own: the server or another key decides.
     Auto,
     Address(SocketAddr),
+    Off,
     Count(usize),
     Choice(&'static str),
     Size(usize),
@@ -64,6 +69,7 @@ pub(crate) enum Value {
     Switch(bool),
     Origins(Vec<OriginRule>),
     Networks(Vec<Network>),
+    Files(Vec<String>),
     Path(Pattern),
     Topics(Vec<TopicPattern>),
     Text(String),
@@ -75,6 +81,9 @@ const TEXT_SIZE_MAX: usize = 1024;
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
 
+/// The word for [`Value::Off`].
+const OFF: &str = "off";
+
 impl Kind {
     /// Reads what a flag or a variable of the environment says.
     ///
@@ -82,7 +91,10 @@ impl Kind {
     /// A sentence that says what is allowed.
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         match self {
-            Self::Address => text.parse().map(Value::Address).map_err(|_| self.allowed()),
+            Self::AddressOrOff if text == OFF => Ok(Value::Off),
+            Self::Address | Self::AddressOrOff => {
+                text.parse().map(Value::Address).map_err(|_| self.allowed())
+            }
             Self::Count { min, max } => text
                 .parse()
                 .ok()
@@ -121,6 +133,12 @@ impl Kind {
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| self.allowed()),
             Self::Origins => parse_list(text).map(Value::Origins),
             Self::Networks => parse_list(text).map(Value::Networks),
+            Self::Files => {
+                let paths = text.split(',').map(str::trim);
+                let paths = paths.filter(|path| !path.is_empty());
+                let paths: Result<_, String> = paths.map(parse_file).collect();
+                paths.map(Value::Files)
+            }
             Self::Path => text.parse().map(Value::Path),
             Self::Topics => {
                 let patterns = text.split(',').map(|pattern| pattern.trim().parse());
@@ -145,6 +163,9 @@ impl Kind {
             Self::Address => "write an IP address and a port, such as 127.0.0.1:8080, \
                               0.0.0.0:8080 or [::1]:8080"
                 .to_owned(),
+            Self::AddressOrOff => {
+                "write an IP address and a port, such as 0.0.0.0:8443, or off".to_owned()
+            }
             Self::Count { min, max } => format!("write a number from {min} to {max}"),
             Self::Choice { words, .. } => format!("write one of {}", words.join(", ")),
             Self::Size { min, max } => format!(
@@ -175,6 +196,10 @@ impl Kind {
                 "write a list of addresses and networks, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"
                     .to_owned()
             }
+            Self::Files => {
+                "write the path of a file, or a list of them, such as [\"/etc/tidegate/cert.pem\"]"
+                    .to_owned()
+            }
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
@@ -186,7 +211,7 @@ impl Kind {
     /// What the help of the command line calls a value.
     pub(crate) fn placeholder(self) -> &'static str {
         match self {
-            Self::Address => "ADDRESS",
+            Self::Address | Self::AddressOrOff => "ADDRESS",
             Self::Count { .. } => "N",
             Self::Choice { name, .. } => name,
             Self::Size { .. } | Self::SizeOrNone { .. } => "SIZE",
@@ -194,6 +219,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
             Self::Networks => "NETWORK",
+            Self::Files => "FILE",
             Self::Path => "PATH",
             Self::Topics => "TOPIC",
             Self::Text { name, .. } => name,
@@ -204,6 +230,7 @@ impl Kind {
     pub(crate) fn describe(self) -> String {
         match self {
             Self::Address => "an IP address and a port".to_owned(),
+            Self::AddressOrOff => "an IP address and a port, or `\"off\"`".to_owned(),
             Self::Count { min, max } => format!("a number from {min} to {max}"),
             Self::Choice { words, .. } => words
                 .iter()
@@ -235,6 +262,7 @@ impl Kind {
             Self::Networks => {
                 "a list of addresses and networks, such as `[\"10.0.0.0/8\"]`".to_owned()
             }
+            Self::Files => "the path of a file, or a list of paths".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
             Self::Topics => "a list of topics, or patterns such as `\"room-*\"`".to_owned(),
             Self::Text { about, .. } => about.to_owned(),
@@ -247,6 +275,7 @@ impl Value {
     pub(crate) fn show(&self) -> String {
         match self {
             Self::Auto => AUTO.to_owned(),
+            Self::Off => OFF.to_owned(),
             Self::Address(address) => address.to_string(),
             Self::Count(count) => count.to_string(),
             Self::Choice(word) => (*word).to_owned(),
@@ -257,6 +286,8 @@ impl Value {
             Self::Origins(rules) => show_all(rules).join(", "),
             Self::Networks(networks) if networks.is_empty() => "none".to_owned(),
             Self::Networks(networks) => show_all(networks).join(", "),
+            Self::Files(paths) if paths.is_empty() => "none".to_owned(),
+            Self::Files(paths) => paths.join(", "),
             Self::Path(pattern) => pattern.to_string(),
             Self::Topics(patterns) => show_all(patterns).join(", "),
             Self::Text(text) if text.is_empty() => "none".to_owned(),
@@ -272,8 +303,10 @@ impl Value {
             Self::Text(text) => quote(text),
             Self::Origins(rules) => quote_all(rules),
             Self::Networks(networks) => quote_all(networks),
+            Self::Files(paths) => quote_all(paths),
             Self::Auto
             | Self::Address(_)
+            | Self::Off
             | Self::Choice(_)
             | Self::Size(_)
             | Self::Span(_)
@@ -290,7 +323,9 @@ impl Value {
             Self::Topics(patterns) => show_all(patterns).into(),
             Self::Text(text) => text.as_str().into(),
             Self::Networks(networks) => show_all(networks).into(),
+            Self::Files(paths) => paths.clone().into(),
             Self::Auto
+            | Self::Off
             | Self::Address(_)
             | Self::Choice(_)
             | Self::Size(_)
@@ -320,6 +355,18 @@ fn quote_all(items: &[impl ToString]) -> String {
 fn is_text(text: &str) -> bool {
     let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
     text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
+}
+
+/// Reads the path of a file, which can be shown and written back.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub(crate) fn parse_file(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || "\"\\,".contains(c)) {
+        let advice = "write a path without commas, quotation marks and backslashes";
+        return Err(advice.to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.
@@ -356,6 +403,9 @@ mod tests {
             (Kind::Networks, "192.0.2.7, 10.0.0.0/8, 2001:db8::/32"),
             (Kind::Path, "/ws/{topic}"),
             (Kind::Topics, "room-*, news"),
+            (Kind::AddressOrOff, "off"),
+            (Kind::AddressOrOff, "127.0.0.1:8443"),
+            (Kind::Files, "/etc/a.pem, b.pem"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);
@@ -379,6 +429,8 @@ mod tests {
             (Kind::Origins, "https://a.example, b", "https://example.com"),
             (Kind::Networks, "10.1.2.3/8", "write 10.0.0.0/8"),
             (Kind::Path, "echo", "/"),
+            (Kind::AddressOrOff, "no", "or off"),
+            (Kind::Files, "a\\b", "without commas"),
         ] {
             let said = kind.parse(text).unwrap_err();
             assert!(said.contains(advice), "{text}: {said}");

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use crate::admission::network::Network;
 use crate::config::schema::{Default, KEYS, Key};
 use crate::config::source::Source;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, Value, parse_file};
 use crate::config::values::Setting;
 use crate::origin::OriginRule;
 
@@ -57,7 +57,7 @@ fn argument(key: &'static Key, flag: &'static str) -> Arg {
         .value_name(key.kind.placeholder())
         .value_parser(parser(key));
     match (key.kind, key.default) {
-        (Kind::Origins | Kind::Networks, _) => argument
+        (Kind::Origins | Kind::Networks | Kind::Files, _) => argument
             .action(ArgAction::Append)
             .help(format!("{}; can be given several times", key.about)),
         (_, Default::Auto(meaning)) => argument.help(format!("{} [default: {meaning}]", key.about)),
@@ -75,6 +75,7 @@ fn parser(key: &'static Key) -> ValueParser {
             .into(),
         Kind::Origins => ValueParser::from(|text: &str| text.parse::<OriginRule>()),
         Kind::Networks => ValueParser::from(|text: &str| text.parse::<Network>()),
+        Kind::Files => ValueParser::from(parse_file),
         _ => ValueParser::from(|text: &str| key.parse(text)),
     }
 }
@@ -93,6 +94,10 @@ fn setting(matches: &ArgMatches, key: &Key) -> Option<Setting> {
         Kind::Networks => {
             let networks = matches.get_many::<Network>(flag)?;
             Value::Networks(networks.copied().collect())
+        }
+        Kind::Files => {
+            let paths = matches.get_many::<String>(flag)?;
+            Value::Files(paths.cloned().collect())
         }
         _ => matches.get_one::<Value>(flag)?.clone(),
     };

@@ -102,6 +102,9 @@ fn places(configuration: &Configuration) -> (Vec<PathBuf>, Vec<PathBuf>) {
         {
             to_read.push(folder_of(Path::new(path)));
         }
+        if let Value::Files(paths) = &setting.value {
+            to_read.extend(paths.iter().map(|path| folder_of(Path::new(path))));
+        }
     }
     if let Target::File(path) = configuration.log().target {
         to_write.push(folder_of(&path));
