@@ -196,10 +196,11 @@ impl TlsChannel {
         Ok(used)
     }
 
-    /// After an error: the alert that says so, if there is one.
+    /// After an error: the alert that says so, if there is one. What has come is not looked at any
+    /// more, since what is to be sent comes first.
     fn say_goodbye(&mut self, bytes: &mut [u8], wire: &mut Vec<u8>) {
         let mut used = 0;
-        loop {
+        while self.connection.wants_write() {
             let UnbufferedStatus { discard, state } =
                 self.connection.process_tls_records(&mut bytes[used..]);
             let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
