@@ -16,8 +16,10 @@ use crate::doctor::DoctorSettings;
 use crate::failure::Failure;
 
 mod doctor;
+mod extras;
 mod flags;
 
+pub(crate) use extras::ServeExtras;
 use flags::Flags;
 
 /// The command line as it is written.
@@ -125,10 +127,8 @@ struct ServeOptions {
     #[command(flatten)]
     test: TestOptions,
 
-    /// Write the secrets of all TLS connections to this file (SSLKEYLOGFILE), so that whoever has it
-    /// can read them: to look into captured packets, never in production
-    #[arg(long, value_name = "FILE")]
-    tls_key_log: Option<PathBuf>,
+    #[command(flatten)]
+    extras: ServeExtras,
 }
 
 /// The options of `tidegate check-config` as they are written.
@@ -209,10 +209,16 @@ pub(crate) fn read(
         }
     };
     Ok(match line.command {
-        None if line.test.test_config => line.test.mean(Vec::new(), environment, None),
+        None if line.test.test_config => {
+            line.test
+                .mean(Vec::new(), environment, ServeExtras::default())
+        }
         None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
         Some(Verb::Version) => Command::Print(version() + "\n"),
-        Some(Verb::Serve(options)) => options.mean(environment),
+        Some(Verb::Serve(options)) => {
+            let settings = options.flags.settings;
+            options.test.mean(settings, environment, options.extras)
+        }
         Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
         Some(Verb::GenConfig(options)) => Command::Print(if options.reference {
             written::reference()
@@ -225,31 +231,13 @@ pub(crate) fn read(
 
 const NOTHING_TO_DO: &str = "say what to do, such as `tidegate serve`; see `tidegate --help`";
 
-/// What only the command line can say.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ServeExtras {
-    /// Where the secrets of TLS connections go.
-    pub(crate) tls_key_log: Option<PathBuf>,
-}
-
-impl ServeOptions {
-    fn mean(self, environment: Vec<(OsString, OsString)>) -> Command {
-        let Self {
-            flags,
-            test,
-            tls_key_log,
-        } = self;
-        test.mean(flags.settings, environment, tls_key_log)
-    }
-}
-
 impl TestOptions {
     /// Serves, or only checks.
     fn mean(
         self,
         flags: Vec<Option<Setting>>,
         environment: Vec<(OsString, OsString)>,
-        tls_key_log: Option<PathBuf>,
+        extras: ServeExtras,
     ) -> Command {
         let inputs = Inputs {
             flags,
@@ -257,7 +245,7 @@ impl TestOptions {
             environment,
         };
         if !self.test_config {
-            return Command::Serve(inputs, ServeExtras { tls_key_log });
+            return Command::Serve(inputs, extras);
         }
         Command::Check(CheckSettings {
             inputs,

@@ -59,6 +59,9 @@ const METHODS: [&[u8]; 9] = [
     b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI", b"CONN", b"DELE", b"PATC", b"TRAC",
 ];
 
+/// RFC 5246, 7.2.2: the alert `protocol_version`. rustls would take offence at what else is missing.
+const TOO_OLD: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+
 const KEYS_USED_UP: ChannelFailure = ChannelFailure {
     cause: "tls_keys_used_up",
 };
@@ -256,6 +259,12 @@ impl Channel for TlsChannel {
                     cause: "tls_plain_http",
                 });
             }
+            ChannelPhase::New if is_too_old(bytes) => {
+                wire.extend_from_slice(&TOO_OLD);
+                return Err(ChannelFailure {
+                    cause: "tls_version",
+                });
+            }
             ChannelPhase::New => self.phase = ChannelPhase::Handshake,
             ChannelPhase::Ended => return Ok(()),
             ChannelPhase::Handshake | ChannelPhase::Open => {}
@@ -346,6 +355,12 @@ fn encode(
             }
         }
     }
+}
+
+/// Is this the hello of a client whose newest version is TLS 1.1 or older? RFC 5246, 7.4.1.2: it says
+/// so behind the header of the record and that of the message.
+fn is_too_old(bytes: &[u8]) -> bool {
+    matches!(bytes, [22, 3, _, _, _, 1, _, _, _, major, minor, ..] if (*major, *minor) < (3, 3))
 }
 
 /// How many bytes the record lacks that begins here, or first its header. `None`: it is whole, and
