@@ -17,10 +17,12 @@ use crate::failure::Failure;
 use crate::top::TopSettings;
 
 mod doctor;
+mod extras;
 mod flags;
 mod papers;
 mod top;
 
+pub(crate) use extras::ServeExtras;
 use flags::Flags;
 
 /// The command line as it is written.
@@ -140,10 +142,8 @@ struct ServeOptions {
     #[command(flatten)]
     test: TestOptions,
 
-    /// Write the secrets of all TLS connections to this file (SSLKEYLOGFILE), so that whoever has it
-    /// can read them: to look into captured packets, never in production
-    #[arg(long, value_name = "FILE")]
-    tls_key_log: Option<PathBuf>,
+    #[command(flatten)]
+    extras: ServeExtras,
 }
 
 /// The options of `tidegate check-config` as they are written.
@@ -226,7 +226,10 @@ pub(crate) fn read(
         }
     };
     Ok(match line.command {
-        None if line.test.test_config => line.test.mean(Vec::new(), environment, None),
+        None if line.test.test_config => {
+            line.test
+                .mean(Vec::new(), environment, ServeExtras::default())
+        }
         None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
         Some(Verb::Version(options)) => Command::Print(if options.json {
             papers::version_as_json()
@@ -236,7 +239,10 @@ pub(crate) fn read(
         Some(Verb::Top(options)) => Command::Top(options.mean(environment)),
         Some(Verb::Completions(options)) => Command::Print(papers::completions(&options)),
         Some(Verb::Man(options)) => Command::Print(papers::manual(&options)?),
-        Some(Verb::Serve(options)) => options.mean(environment),
+        Some(Verb::Serve(options)) => {
+            let settings = options.flags.settings;
+            options.test.mean(settings, environment, options.extras)
+        }
         Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
         Some(Verb::GenConfig(options)) => Command::Print(if options.reference {
             written::reference()
@@ -249,31 +255,13 @@ pub(crate) fn read(
 
 const NOTHING_TO_DO: &str = "say what to do, such as `tidegate serve`; see `tidegate --help`";
 
-/// What only the command line can say.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ServeExtras {
-    /// Where the secrets of TLS connections go.
-    pub(crate) tls_key_log: Option<PathBuf>,
-}
-
-impl ServeOptions {
-    fn mean(self, environment: Vec<(OsString, OsString)>) -> Command {
-        let Self {
-            flags,
-            test,
-            tls_key_log,
-        } = self;
-        test.mean(flags.settings, environment, tls_key_log)
-    }
-}
-
 impl TestOptions {
     /// Serves, or only checks.
     fn mean(
         self,
         flags: Vec<Option<Setting>>,
         environment: Vec<(OsString, OsString)>,
-        tls_key_log: Option<PathBuf>,
+        extras: ServeExtras,
     ) -> Command {
         let inputs = Inputs {
             flags,
@@ -281,7 +269,7 @@ impl TestOptions {
             environment,
         };
         if !self.test_config {
-            return Command::Serve(inputs, ServeExtras { tls_key_log });
+            return Command::Serve(inputs, extras);
         }
         Command::Check(CheckSettings {
             inputs,

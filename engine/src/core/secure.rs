@@ -130,7 +130,11 @@ impl Secure {
             self.said_of = Some(slot);
         }
         self.told = match outcome {
-            Err(ChannelFailure { cause }) => Some((slot, Told::Broken(cause))),
+            Err(ChannelFailure { cause }) => {
+                // Nothing can be said or heard any more, but for its last words.
+                self.drop_channel(slot);
+                Some((slot, Told::Broken(cause)))
+            }
             Ok(()) => {
                 let ended = channel.phase() == ChannelPhase::Ended && before != ChannelPhase::Ended;
                 ended.then_some((slot, Told::Ended))

@@ -133,9 +133,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// The channel is over: what it had to say of that has been sent, and the rest is an end.
     fn on_broken(&mut self, slot: u32, cause: &'static str) {
-        if let Some(secure) = &mut self.core.secure {
-            secure.drop_channel(slot);
-        }
         match self.core.connections[slot as usize].stage {
             Stage::Handshake { .. } => self.core.record_failure(slot, cause),
             Stage::Open(_) => self.end(slot, EndReason::TlsFailure, None, None),

@@ -401,7 +401,7 @@ mod tests {
         has_fault("[endpoint]\npath = \"/\"", &["[[endpoint]], once for each"]);
         has_fault(
             "listen = 1",
-            &["did you mean listen in [server] or [admin]?"],
+            &["did you mean listen in [server] or [admin] or [tls]?"],
         );
         has_fault("[server]\nmax-message = 1", &["it belongs in [limits]"]);
         has_fault("[server]\nmax-mesage = 1", &["max-message in [limits]?"]);

@@ -15,6 +15,8 @@ mod admission;
 
 mod lifecycle;
 
+mod tls;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -47,12 +49,6 @@ const PINGS_MISSED_CEILING: usize = 100;
 /// Less than a segment would be sent in crumbs.
 const UNSENT_SIZE_FLOOR: usize = 4 << 10;
 const UNSENT_SIZE_CEILING: usize = 1 << 30;
-
-/// Sessions that are resumed for less are hardly resumed.
-const TICKET_ROTATION_FLOOR: Duration = Duration::from_secs(1);
-
-/// Whoever gets the keys reads the tickets of as long a time. The library's own keys change as often.
-const TICKET_ROTATION_CEILING: Duration = Duration::from_secs(6 * 3600);
 
 /// More endpoints are written by a program, which has made a mistake.
 pub(crate) const ENDPOINTS_MAX: usize = 1000;
@@ -345,79 +341,14 @@ const SERVER_KEYS: &[Key] = &[
          then has a table of descriptors of its own (most tools see that of the process only)",
     )
     .flag("descriptors"),
-    Key::new(
-        "tls.listen",
-        Kind::AddressOrOff,
-        Default::Text("off"),
-        "Where clients connect with TLS, such as 0.0.0.0:8443; port 0 lets the system choose",
-    )
-    .flag("tls-listen"),
-    Key::new(
-        "tls.only",
-        Kind::Switch,
-        Default::Text("false"),
-        "Whether TLS is the only way in: then nobody listens at server.listen",
-    )
-    .flag("tls-only"),
-    Key::new(
-        "tls.certificate",
-        Kind::Files,
-        Default::Text(""),
-        "The certificate and those between it and the authority, in PEM; with several files, a client \
-         gets the one for the name that it asks for, and the first if there is none",
-    )
-    .flag("tls-certificate")
-    .reloads(),
-    Key::new(
-        "tls.key",
-        Kind::Files,
-        Default::Text(""),
-        "The private key of each certificate, in PEM, in the same order",
-    )
-    .flag("tls-key")
-    .reloads(),
-    Key::new(
-        "tls.client-auth",
-        Kind::Choice {
-            name: "WHO",
-            words: &["none", "optional", "required"],
-        },
-        Default::Text("none"),
-        "Whether clients are asked for a certificate, and whether they need one",
-    )
-    .flag("tls-client-auth")
-    .reloads(),
-    Key::new(
-        "tls.client-ca",
-        Kind::Files,
-        Default::Text(""),
-        "The certificates of those who may vouch for clients, in PEM",
-    )
-    .flag("tls-client-ca")
-    .reloads(),
-    Key::new(
-        "tls.min-version",
-        Kind::Choice {
-            name: "VERSION",
-            words: &["1.2", "1.3"],
-        },
-        Default::Text("1.2"),
-        "The oldest version of TLS that is spoken; the newest is 1.3",
-    )
-    .flag("tls-min-version")
-    .reloads(),
-    Key::new(
-        "tls.ticket-rotation",
-        Kind::SpanOrNone {
-            min: TICKET_ROTATION_FLOOR,
-            max: TICKET_ROTATION_CEILING,
-        },
-        Default::Text("6h"),
-        "How often the keys of session tickets change; a session is resumed until twice as long after; \
-         0s: none is",
-    )
-    .flag("tls-ticket-rotation")
-    .reloads(),
+    tls::LISTEN,
+    tls::ONLY,
+    tls::CERTIFICATE,
+    tls::KEY,
+    tls::CLIENT_AUTH,
+    tls::CLIENT_CA,
+    tls::MIN_VERSION,
+    tls::TICKET_ROTATION,
     Key::new(
         "limits.max-message",
         Kind::Size {

@@ -59,6 +59,9 @@ const METHODS: [&[u8]; 9] = [
     b"GET ", b"HEAD", b"POST", b"PUT ", b"OPTI", b"CONN", b"DELE", b"PATC", b"TRAC",
 ];
 
+/// RFC 5246, 7.2.2: the alert `protocol_version`. rustls would take offence at what else is missing.
+const TOO_OLD: [u8; 7] = [21, 3, 1, 0, 2, 2, 70];
+
 const KEYS_USED_UP: ChannelFailure = ChannelFailure {
     cause: "tls_keys_used_up",
 };
@@ -196,10 +199,11 @@ impl TlsChannel {
         Ok(used)
     }
 
-    /// After an error: the alert that says so, if there is one.
+    /// After an error: the alert that says so, if there is one. What has come is not looked at any
+    /// more, since what is to be sent comes first.
     fn say_goodbye(&mut self, bytes: &mut [u8], wire: &mut Vec<u8>) {
         let mut used = 0;
-        loop {
+        while self.connection.wants_write() {
             let UnbufferedStatus { discard, state } =
                 self.connection.process_tls_records(&mut bytes[used..]);
             let Ok(ConnectionState::EncodeTlsData(mut data)) = state else {
@@ -253,6 +257,12 @@ impl Channel for TlsChannel {
                 wire.extend_from_slice(PLAIN_HTTP.as_bytes());
                 return Err(ChannelFailure {
                     cause: "tls_plain_http",
+                });
+            }
+            ChannelPhase::New if is_too_old(bytes) => {
+                wire.extend_from_slice(&TOO_OLD);
+                return Err(ChannelFailure {
+                    cause: "tls_version",
                 });
             }
             ChannelPhase::New => self.phase = ChannelPhase::Handshake,
@@ -345,6 +355,12 @@ fn encode(
             }
         }
     }
+}
+
+/// Is this the hello of a client whose newest version is TLS 1.1 or older? RFC 5246, 7.4.1.2: it says
+/// so behind the header of the record and that of the message.
+fn is_too_old(bytes: &[u8]) -> bool {
+    matches!(bytes, [22, 3, _, _, _, 1, _, _, _, major, minor, ..] if (*major, *minor) < (3, 3))
 }
 
 /// How many bytes the record lacks that begins here, or first its header. `None`: it is whole, and
