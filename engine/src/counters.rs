@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::{EndReason, SlowPolicy};
 
 /// The causes for which a handshake is refused or fails, as labels.
-const REFUSALS_MAX: usize = 24;
+const REFUSALS_MAX: usize = 64;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {

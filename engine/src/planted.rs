@@ -39,6 +39,12 @@ pub(crate) enum Bug {
     ForgottenWatch,
     /// What is dropped is not counted.
     SilentDrop,
+    /// What was decided of a request is never carried out.
+    LostDecision,
+    /// What came behind a request that was undecided is lost.
+    ForgottenRest,
+    /// A shard sleeps on when its handler wants to be called.
+    ForgottenWake,
 }
 
 thread_local! {
@@ -46,7 +52,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -64,6 +70,9 @@ impl Bug {
         Self::DeafHeart,
         Self::ForgottenWatch,
         Self::SilentDrop,
+        Self::LostDecision,
+        Self::ForgottenRest,
+        Self::ForgottenWake,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -119,7 +119,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             }
             Task::List(listing) => listing.step(&self.core, &self.handler, slots),
             Task::Recall(recalling) => recalling.step(&self.core.closed),
-            Task::Disconnect(disconnecting) => disconnecting.step(&mut self.core, slots),
+            Task::Disconnect(disconnecting) => {
+                disconnecting.step(&mut self.core, &self.handler, slots)
+            }
         }
     }
 }
@@ -188,7 +190,9 @@ impl Memory {
 impl Sums {
     fn add<H: Handler>(&mut self, core: &Core<H>, connection: &Connection<H::State>) {
         match &connection.stage {
-            Stage::Handshake { head } => self.heads.add(head.capacity()),
+            Stage::Handshake { head } | Stage::Undecided { head } => {
+                self.heads.add(head.capacity());
+            }
             Stage::Open(open) => {
                 self.messages.add(open.session.memory());
                 if open.subscriptions.spilled() {

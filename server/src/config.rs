@@ -25,11 +25,14 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pattern::Pattern;
 use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
+
+use crate::auth::Auth;
 
 /// What a configuration is made from. It can be read again: files change.
 #[derive(Debug, Clone, Default)]
@@ -51,6 +54,8 @@ pub(crate) struct Configuration {
     pub(crate) endpoints: Vec<Values>,
     /// What `limits.outbox-max` is, also when it is `auto`.
     pub(crate) outbox_size: usize,
+    /// What is configured of authentication, with the keys that the files had.
+    pub(crate) auth: Arc<Auth>,
 }
 
 /// The variable that names a file.
@@ -106,8 +111,13 @@ impl Inputs {
                 forbidden,
             });
         }
+        let auth = Auth::load(&values, &endpoints).map_err(|refused| Faults {
+            all: refused.faults,
+            forbidden: refused.forbidden,
+        })?;
         Ok(Configuration {
             outbox_size: outbox_size(&values, &endpoints),
+            auth: Arc::new(auth),
             file: path,
             values,
             endpoints,

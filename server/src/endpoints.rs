@@ -10,18 +10,27 @@
 //! | `/feed/@{topic}` | hears how many are in the room, now and on each change |
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use tidegate_engine::{
-    Answer, CloseCode, Context, End, Handler, Message, Refusal, Reply, Request, RequestContext,
-    ShardContext, Upgrade,
+    Answer, CloseCode, ConnectionId, Context, End, Handler, Message, Refusal, Reply, Request,
+    RequestContext, ShardContext, Upgrade,
 };
 
+use crate::auth::Verdict;
+use crate::auth::expiries::Expiries;
+use crate::auth::member::Member;
 use crate::census::{Census, Change, Next, Note, Step};
 use crate::live::View;
 use crate::names::{Name, NameError, Names, count_topic};
-use crate::routes::{EndpointKind, Found, Route};
+use crate::routes::{Demand, EndpointKind, Found, Route};
+
+mod members;
+
+use members::Pending;
 
 /// The page: one file, which loads nothing else.
 const PAGE: &str = include_str!("page.html");
@@ -37,6 +46,27 @@ pub(crate) struct Endpoints {
     view: View,
     names: Names,
     census: Census,
+    /// Requests whose tokens are being checked on other threads.
+    pending: HashMap<ConnectionId, Pending>,
+    /// When members have to go.
+    expiries: Expiries,
+}
+
+/// What is kept of a connection.
+#[derive(Debug)]
+pub(crate) enum Guest {
+    /// At an endpoint for everybody.
+    Plain(Endpoint),
+    /// At one that asks for tokens.
+    Member(Box<Member>),
+}
+
+/// What the shards tell each other, and other threads a shard.
+#[derive(Debug, Clone)]
+pub(crate) enum Word {
+    Census(Note),
+    /// What has become of the token of a request or a connection.
+    Verdict(ConnectionId, Verdict),
 }
 
 /// What a connection is here for.
@@ -52,7 +82,24 @@ pub(crate) enum Endpoint {
     Count(Rc<CompactString>),
 }
 
-const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
+const _: () = assert!(size_of::<Guest>() <= 16, "there are a million");
+
+impl Guest {
+    /// What it is here for.
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Plain(endpoint) => endpoint,
+            Self::Member(member) => &member.endpoint,
+        }
+    }
+
+    fn endpoint_mut(&mut self) -> &mut Endpoint {
+        match self {
+            Self::Plain(endpoint) => endpoint,
+            Self::Member(member) => &mut member.endpoint,
+        }
+    }
+}
 
 impl Endpoints {
     pub(crate) fn new(view: View) -> Self {
@@ -60,63 +107,55 @@ impl Endpoints {
             view,
             names: Names::default(),
             census: Census::default(),
+            pending: HashMap::new(),
+            expiries: Expiries::default(),
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
-        match self.view.routes().find(request.path()) {
-            Found::Page => Answer::Respond(page(request.method())),
-            Found::Nothing => nothing_here(request),
+    fn answer(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Guest> {
+        let (endpoint, demand, message_size_max) = match self.view.routes().find(request.path()) {
+            Found::Page => return Answer::Respond(page(request.method())),
+            Found::Nothing => return nothing_here(request),
             Found::Route(route, segment) => match purpose(&self.names, route.kind, segment) {
-                Ok(endpoint) => open(request, route, endpoint),
+                Ok(endpoint) => {
+                    if let Some(refusal) = refuse_origin(request, route) {
+                        return Answer::Refuse(refusal);
+                    }
+                    (endpoint, route.demand, route.message_size_max)
+                }
                 // Nothing can be where a name is missing.
-                Err(NameError::Empty) => nothing_here(request),
-                Err(fault) => Answer::Refuse(refuse_name(fault)),
+                Err(NameError::Empty) => return nothing_here(request),
+                Err(fault) => return Answer::Refuse(refuse_name(fault)),
             },
+        };
+        // What asks for no WebSocket is told so, whoever it is.
+        if demand == Demand::None || request.header("Upgrade").is_none() {
+            return Answer::Upgrade(Upgrade {
+                message_size_max: Some(message_size_max),
+                ..Upgrade::new(Guest::Plain(endpoint))
+            });
         }
+        self.admit(context, request, endpoint, demand, message_size_max)
     }
 
     fn tell_home(shard: &mut ShardContext<'_, Self>, topic: &CompactString, what: Change) {
         let home = shard.home_of(topic);
         shard.tell(
             home,
-            Note {
+            Word::Census(Note {
                 topic: topic.clone(),
                 what,
-            },
+            }),
         );
     }
-}
 
-impl Handler for Endpoints {
-    type State = Endpoint;
-    type Note = Note;
-
-    fn on_request(
-        &mut self,
-        _context: &mut RequestContext<'_, Self>,
-        request: &Request<'_>,
-    ) -> Answer<Endpoint> {
-        let answer = match request.method() {
-            // The target of CONNECT is a host to be connected with, whatever it looks like.
-            "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),
-            _ => self.answer(request),
-        };
-        match answer {
-            Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
-            answer @ (Answer::Upgrade(_) | Answer::Respond(_)) => answer,
-        }
-    }
-
-    fn on_open(&mut self, context: &mut Context<'_, Self>) {
-        let (Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name)) =
-            context.state_mut()
-        else {
-            return;
-        };
-        // A name that was not known when it was requested becomes the shared one.
-        *name = self.names.intern(Rc::clone(name));
-        match context.state().clone() {
+    /// From now on it hears its topic, and is counted there.
+    fn enter(context: &mut Context<'_, Self>) {
+        match context.state().endpoint().clone() {
             Endpoint::Echo => {}
             Endpoint::Feed(topic) => context.subscribe(&topic),
             Endpoint::Room(topic) => {
@@ -130,9 +169,23 @@ impl Handler for Endpoints {
         }
     }
 
+    /// It is no longer counted in its topic. Its subscriptions end with it.
+    fn leave(context: &mut Context<'_, Self>, endpoint: &Endpoint) {
+        match endpoint {
+            Endpoint::Echo | Endpoint::Feed(_) => {}
+            Endpoint::Room(topic) => {
+                Self::tell_home(context.shard(), topic, Change::Moved(Step::Down));
+            }
+            Endpoint::Count(topic) => {
+                Self::tell_home(context.shard(), topic, Change::Watched(Step::Down));
+            }
+        }
+    }
+
+    /// Does with a message what the endpoint is for.
     #[inline]
-    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
-        match context.state() {
+    fn speak(context: &mut Context<'_, Self>, message: Message<'_>) {
+        match context.state().endpoint() {
             Endpoint::Echo => {
                 // Only a peer that does not read is refused; it must not miss a message
                 // without being told.
@@ -153,32 +206,8 @@ impl Handler for Endpoints {
         }
     }
 
-    fn on_close(&mut self, context: &mut Context<'_, Self>, _end: End) {
-        let endpoint = std::mem::replace(context.state_mut(), Endpoint::Echo);
-        match endpoint {
-            Endpoint::Echo => {}
-            Endpoint::Feed(topic) => self.names.release(topic),
-            Endpoint::Room(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Down));
-                self.names.release(topic);
-            }
-            Endpoint::Count(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Down));
-                self.names.release(topic);
-            }
-        }
-    }
-
-    fn label<'s>(&self, endpoint: &'s Endpoint) -> Cow<'s, str> {
-        match endpoint {
-            Endpoint::Echo => Cow::Borrowed("echo"),
-            Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
-            Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
-            Endpoint::Count(topic) => Cow::Owned(format!("feed/@{topic}")),
-        }
-    }
-
-    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
+    /// Counts, and shows what has changed.
+    fn on_census(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
         let show = match self.census.take(&note) {
             Next::Nothing => false,
             Next::ShowLater => true,
@@ -197,12 +226,94 @@ impl Handler for Endpoints {
             let myself = shard.index();
             shard.tell(
                 myself,
-                Note {
+                Word::Census(Note {
                     topic: note.topic,
                     what: Change::Show,
-                },
+                }),
             );
         }
+    }
+}
+
+impl Handler for Endpoints {
+    type State = Guest;
+    type Note = Word;
+
+    fn on_request(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Guest> {
+        match request.method() {
+            // The target of CONNECT is a host to be connected with, whatever it looks like.
+            "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),
+            _ => self.answer(context, request),
+        }
+    }
+
+    fn on_open(&mut self, context: &mut Context<'_, Self>) {
+        if let Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name) =
+            context.state_mut().endpoint_mut()
+        {
+            // A name that was not known when it was requested becomes the shared one.
+            *name = self.names.intern(Rc::clone(name));
+        }
+        match context.state() {
+            Guest::Plain(_) => Self::enter(context),
+            Guest::Member(_) => self.on_open_member(context),
+        }
+    }
+
+    #[inline]
+    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
+        match context.state() {
+            Guest::Plain(_) => Self::speak(context, message),
+            Guest::Member(_) => self.on_message_of_member(context, message),
+        }
+    }
+
+    fn on_close(&mut self, context: &mut Context<'_, Self>, _end: End) {
+        let guest = std::mem::replace(context.state_mut(), Guest::Plain(Endpoint::Echo));
+        let endpoint = match guest {
+            Guest::Plain(endpoint) => {
+                Self::leave(context, &endpoint);
+                endpoint
+            }
+            Guest::Member(member) => self.on_close_member(context, *member),
+        };
+        match endpoint {
+            Endpoint::Echo => {}
+            Endpoint::Feed(topic) | Endpoint::Room(topic) | Endpoint::Count(topic) => {
+                self.names.release(topic);
+            }
+        }
+    }
+
+    fn label<'s>(&self, guest: &'s Guest) -> Cow<'s, str> {
+        match guest.endpoint() {
+            Endpoint::Echo => Cow::Borrowed("echo"),
+            Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
+            Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
+            Endpoint::Count(topic) => Cow::Owned(format!("feed/@{topic}")),
+        }
+    }
+
+    fn user<'s>(&self, guest: &'s Guest) -> Option<&'s Arc<str>> {
+        match guest {
+            Guest::Plain(_) => None,
+            Guest::Member(member) => member.user.as_ref(),
+        }
+    }
+
+    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, word: Word) {
+        match word {
+            Word::Census(note) => self.on_census(shard, note),
+            Word::Verdict(id, verdict) => self.on_verdict(shard, id, verdict),
+        }
+    }
+
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        self.expire(shard);
     }
 }
 
@@ -223,16 +334,11 @@ fn purpose(
     })
 }
 
-/// Opens a WebSocket, unless the page that asks for it may not.
-fn open(request: &Request<'_>, route: &Route, endpoint: Endpoint) -> Answer<Endpoint> {
+/// What a page is refused with that may not connect here.
+fn refuse_origin(request: &Request<'_>, route: &Route) -> Option<Refusal> {
     let origins = request.headers_named("Origin");
-    match route.origins.check(origins, request.host()) {
-        Ok(()) => Answer::Upgrade(Upgrade {
-            message_size_max: Some(route.message_size_max),
-            ..Upgrade::new(endpoint)
-        }),
-        Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
-    }
+    let fault = route.origins.check(origins, request.host()).err()?;
+    Some(Refusal::new(403, "origin", fault.reason()))
 }
 
 fn refuse_name(fault: NameError) -> Refusal {
@@ -246,7 +352,7 @@ fn refuse_name(fault: NameError) -> Refusal {
 
 /// Only who wanted a WebSocket is counted as a handshake that failed; a browser that looks
 /// for an icon is not.
-fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
+fn nothing_here(request: &Request<'_>) -> Answer<Guest> {
     if request.header("Upgrade").is_some() {
         return Answer::Refuse(Refusal::not_found());
     }

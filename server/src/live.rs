@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::auth::Auth;
+use crate::auth::gate::Gate;
 use crate::config::Configuration;
 use crate::routes::Routes;
 
@@ -16,6 +18,7 @@ pub(crate) struct Live {
     /// Counts the configurations. Invariant: it is raised after `current` was replaced.
     generation: AtomicU64,
     current: Mutex<Current>,
+    gate: Arc<Gate>,
 }
 
 #[derive(Debug, Clone)]
@@ -30,11 +33,15 @@ pub(crate) struct View {
     live: Arc<Live>,
     generation: u64,
     routes: Arc<Routes>,
+    auth: Arc<Auth>,
 }
 
 impl Live {
     pub(crate) fn new(configuration: Configuration) -> Self {
+        let gate: Arc<Gate> = Arc::default();
+        gate.prepare(&configuration.auth);
         Self {
+            gate,
             generation: AtomicU64::new(0),
             current: Mutex::new(Current::of(configuration)),
         }
@@ -45,8 +52,14 @@ impl Live {
         Arc::clone(&self.current().configuration)
     }
 
-    /// From now on requests are answered by this one.
+    /// Where tokens are checked.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// From now on requests are answered by this one. Not to be called on a shard.
     pub(crate) fn replace(&self, configuration: Configuration) {
+        self.gate.prepare(&configuration.auth);
         *self.current() = Current::of(configuration);
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -70,23 +83,43 @@ impl View {
     pub(crate) fn of(live: Arc<Live>) -> Self {
         // Read before the routes: at worst the same routes are taken twice.
         let generation = live.generation.load(Ordering::Acquire);
-        let routes = Arc::clone(&live.current().routes);
+        let current = live.current().clone();
         Self {
             live,
             generation,
-            routes,
+            routes: current.routes,
+            auth: Arc::clone(&current.configuration.auth),
         }
     }
 
     /// The routes in force.
     #[inline]
     pub(crate) fn routes(&mut self) -> &Routes {
+        self.look();
+        &self.routes
+    }
+
+    /// What is configured of authentication.
+    pub(crate) fn auth(&mut self) -> &Arc<Auth> {
+        self.look();
+        &self.auth
+    }
+
+    /// Where tokens are checked.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        self.live.gate()
+    }
+
+    /// Takes what has been replaced since the last look.
+    #[inline]
+    fn look(&mut self) {
         let generation = self.live.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.generation = generation;
-            self.routes = Arc::clone(&self.live.current().routes);
+            let current = self.live.current().clone();
+            self.routes = current.routes;
+            self.auth = Arc::clone(&current.configuration.auth);
         }
-        &self.routes
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tidegate: a WebSocket server for very many connections, one thread for each core.
 
 mod admin;
+mod auth;
 mod census;
 mod check;
 mod choices;
@@ -62,6 +63,19 @@ fn run() -> Result<ExitCode, Failure> {
             let diagnosis = doctor::examine(&settings)?;
             print(&diagnosis.text);
             Ok(if diagnosis.reachable {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Command::GenToken(settings) => {
+            print(&auth::tools::generate(&settings)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::CheckToken(settings) => {
+            let checked = auth::tools::check(&settings)?;
+            print(&checked.text);
+            Ok(if checked.is_good {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

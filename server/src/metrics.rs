@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use tidegate_engine::{Handle, Snapshot};
 
+use crate::auth::gate::Gate;
 use crate::process::Process;
 use crate::reload::Reloader;
 
@@ -28,6 +29,8 @@ impl Metrics {
     pub(crate) fn new(handle: Handle, files_max: u64, reloader: Arc<Reloader>) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Server { handle }));
+        let gate = Arc::clone(reloader.live().gate());
+        registry.register_collector(Box::new(Tokens { gate }));
         registry.register_collector(Box::new(Reloads { reloader }));
         registry.register_collector(Box::new(ThisProcess { files_max }));
         Self { registry }
@@ -256,6 +259,41 @@ fn write_causes(
         }
     }
     Ok(())
+}
+
+/// Writes what has become of tokens.
+#[derive(Debug)]
+struct Tokens {
+    gate: Arc<Gate>,
+}
+
+impl Collector for Tokens {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Tokens that were taken, at a request or on an open connection";
+        encoder
+            .encode_descriptor("tidegate_auth_grants", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.gate.tally.grants(), None)?;
+        let help = "Clients that were not let in or not let stay, by cause";
+        let name = "tidegate_auth_denials";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (cause, count) in self.gate.tally.denials() {
+            let labels = [("cause", cause)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Fetches of the JWK set, by result";
+        let name = "tidegate_auth_key_fetches";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let (successes, failures) = self.gate.remote.fetches();
+        for (result, count) in [("success", successes), ("failure", failures)] {
+            let labels = [("result", result)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Keys of the JWK set that was fetched last";
+        let keys = self.gate.remote.keys().len() as u64;
+        encoder
+            .encode_descriptor("tidegate_auth_fetched_keys", help, None, MetricType::Gauge)?
+            .encode_gauge(&keys)
+    }
 }
 
 /// Writes what has become of the configuration.

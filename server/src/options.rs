@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
+use crate::auth;
 use crate::check::{CheckSettings, Comparison, Output};
 use crate::config::Inputs;
 use crate::config::schema::SHARDS_CEILING;
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 
 mod doctor;
 mod flags;
+mod token;
 
 use flags::Flags;
 
@@ -52,6 +54,12 @@ enum Verb {
     /// Say how many connections this host holds, what stops it first, and what mends that
     #[command(after_help = doctor::AFTER_HELP, next_line_help = true)]
     Doctor(doctor::DoctorOptions),
+    /// Make a token for a user, to try endpoints that ask for one
+    #[command(after_help = token::GEN_AFTER_HELP, next_line_help = true)]
+    GenToken(token::GenTokenOptions),
+    /// Say what a token claims, what it allows, and why it would be refused
+    #[command(after_help = token::CHECK_AFTER_HELP, next_line_help = true)]
+    CheckToken(token::CheckTokenOptions),
     /// Print the version
     Version,
 }
@@ -72,7 +80,7 @@ What operators find on the admin port:
   GET  /connections /closed        who is there, and how the last ones ended, as JSON
   GET  /config                     every value, and where it comes from
   POST /reload                     reads the configuration again, as HUP does
-  POST /disconnect                 ?id= or ?topic=: closes them, with ?code= and ?reason=
+  POST /disconnect                 ?id=, ?topic= or ?user=: closes them, with ?code= and ?reason=
   POST /publish/{topic}            says the body to the topic; ?binary for bytes, ?key= for --slow latest
 
 Signals:
@@ -174,6 +182,10 @@ pub(crate) enum Command {
     Check(CheckSettings),
     /// Look at the host.
     Doctor(DoctorSettings),
+    /// Make a token.
+    GenToken(auth::tools::GenSettings),
+    /// Look at a token.
+    CheckToken(auth::tools::CheckSettings),
     /// Print this text and end.
     Print(String),
 }
@@ -215,6 +227,8 @@ pub(crate) fn read(
             written::file()
         }),
         Some(Verb::Doctor(options)) => Command::Doctor(options.mean()),
+        Some(Verb::GenToken(options)) => Command::GenToken(options.mean(environment)),
+        Some(Verb::CheckToken(options)) => Command::CheckToken(options.mean(environment)),
     })
 }
 

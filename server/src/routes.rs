@@ -24,6 +24,20 @@ pub(crate) struct Route {
     pub(crate) kind: EndpointKind,
     pub(crate) origins: OriginPolicy,
     pub(crate) message_size_max: usize,
+    pub(crate) demand: Demand,
+}
+
+/// Whether a client needs a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// No.
+    None,
+    /// Yes, with its request.
+    Required,
+    /// No, but if there is one it must be good.
+    Optional,
+    /// Yes, with its first message.
+    AfterConnect,
 }
 
 /// What an endpoint is for.
@@ -95,6 +109,12 @@ impl Route {
             },
             origins: OriginPolicy::new(origins),
             message_size_max: values.size("max-message").unwrap_or(usual),
+            demand: match values.choice("auth") {
+                "required" => Demand::Required,
+                "optional" => Demand::Optional,
+                "after-connect" => Demand::AfterConnect,
+                _ => Demand::None,
+            },
         }
     }
 }

@@ -114,6 +114,7 @@ fn start_watching(
     files_max: u64,
 ) -> io::Result<Voice> {
     let voice = Voice::start()?;
+    live.gate().speak_by(voice.clone());
     let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
     let handle = engine.handle();
     signals::watch(

@@ -18,6 +18,7 @@ use crate::{
 mod allocations;
 mod compression;
 mod crowd;
+mod decide;
 mod farewell;
 mod laws;
 mod listing;

@@ -37,7 +37,8 @@ impl Configuration {
                 narrow.path(),
             ))
         };
-        doors.iter().filter_map(line).collect()
+        let own = self.auth.warnings.iter().cloned();
+        own.chain(doors.iter().filter_map(line)).collect()
     }
 }
 

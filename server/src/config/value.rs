@@ -33,6 +33,10 @@ pub(crate) enum Kind {
     Origins,
     /// A path of the public port, or a pattern for many.
     Path,
+    /// Any text, or none; `name` stands for it in the help.
+    Text { name: &'static str },
+    /// Some of them, or none.
+    Texts { name: &'static str },
 }
 
 /// The value of a key.
@@ -48,7 +52,13 @@ pub(crate) enum Value {
     Switch(bool),
     Origins(Vec<OriginRule>),
     Path(Pattern),
+    /// Empty for none.
+    Text(String),
+    Texts(Vec<String>),
 }
+
+/// The longest text that a key takes, in bytes: as long as a path of a file may be, or nearly.
+const TEXT_SIZE_MAX: usize = 1024;
 
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
@@ -104,6 +114,16 @@ impl Kind {
                 rules.map(Value::Origins)
             }
             Self::Path => text.parse().map(Value::Path),
+            Self::Text { .. } => is_text(text)
+                .then(|| Value::Text(text.to_owned()))
+                .ok_or_else(|| self.allowed()),
+            Self::Texts { .. } => {
+                let items = text.split(',').map(str::trim);
+                let items = items.filter(|item| !item.is_empty()).map(str::to_owned);
+                is_text(text)
+                    .then(|| Value::Texts(items.collect()))
+                    .ok_or_else(|| self.allowed())
+            }
         }
     }
 
@@ -142,6 +162,13 @@ impl Kind {
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
+            Self::Text { .. } => format!(
+                "write a text of at most {TEXT_SIZE_MAX} bytes, without quotation marks, \
+                 backslashes and control characters"
+            ),
+            Self::Texts { .. } => {
+                "write a list of texts, such as [\"one\", \"two\"]".to_owned()
+            }
         }
     }
 
@@ -156,6 +183,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
             Self::Path => "PATH",
+            Self::Text { name } | Self::Texts { name } => name,
         }
     }
 
@@ -192,6 +220,8 @@ impl Kind {
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
+            Self::Text { .. } => "a text, or `\"\"` for none".to_owned(),
+            Self::Texts { .. } => "a list of texts".to_owned(),
         }
     }
 }
@@ -210,6 +240,10 @@ impl Value {
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
             Self::Path(pattern) => pattern.to_string(),
+            Self::Text(text) if text.is_empty() => "none".to_owned(),
+            Self::Text(text) => text.clone(),
+            Self::Texts(items) if items.is_empty() => "none".to_owned(),
+            Self::Texts(items) => items.join(", "),
         }
     }
 
@@ -219,6 +253,11 @@ impl Value {
             Self::Count(_) | Self::Switch(_) => self.show(),
             Self::Origins(rules) => {
                 let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
+                format!("[{}]", quoted.join(", "))
+            }
+            Self::Text(text) => quote(text),
+            Self::Texts(items) => {
+                let quoted: Vec<String> = items.iter().map(|item| quote(item)).collect();
                 format!("[{}]", quoted.join(", "))
             }
             Self::Auto
@@ -236,6 +275,8 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Texts(items) => items.as_slice().into(),
             Self::Auto
             | Self::Address(_)
             | Self::Choice(_)
@@ -248,6 +289,12 @@ impl Value {
 
 fn show_all(rules: &[OriginRule]) -> Vec<String> {
     rules.iter().map(ToString::to_string).collect()
+}
+
+/// Whether it can be written in quotes, and shown on a terminal.
+fn is_text(text: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.
@@ -265,6 +312,7 @@ mod tests {
         min: Duration::from_millis(100),
         max: Duration::from_secs(60),
     };
+    const TEXT: Kind = Kind::Text { name: "TEXT" };
     const CHOICE: Kind = Kind::Choice {
         name: "TIER",
         words: &["off", "shared"],
@@ -282,6 +330,8 @@ mod tests {
             (Kind::Switch, "true"),
             (Kind::Origins, "https://a.example, http://b.example:3000, *"),
             (Kind::Path, "/ws/{topic}"),
+            (TEXT, "https://id.example/tenant?a=b"),
+            (Kind::Texts { name: "NAME" }, "header, cookie:token"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);
@@ -304,6 +354,9 @@ mod tests {
             (Kind::Switch, "yes", "true or false"),
             (Kind::Origins, "https://a.example, b", "https://example.com"),
             (Kind::Path, "echo", "/"),
+            (TEXT, "a\"b", "without quotation marks"),
+            (TEXT, "a\\b", "backslashes"),
+            (Kind::Texts { name: "NAME" }, "a,\u{1b}", "list of texts"),
         ] {
             let said = kind.parse(text).unwrap_err();
             assert!(said.contains(advice), "{text}: {said}");

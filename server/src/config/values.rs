@@ -122,6 +122,21 @@ impl Values {
         }
     }
 
+    /// `None` where nothing is written.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        match &self.get(name).1.value {
+            Value::Text(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> &[String] {
+        match &self.get(name).1.value {
+            Value::Texts(items) => items,
+            other => wrong(name, other),
+        }
+    }
+
     /// `None` if it is missing, which is a fault of its own.
     pub(crate) fn path(&self, name: &str) -> Option<&Pattern> {
         match &self.get(name).1.value {
