@@ -83,15 +83,14 @@ struct Court {
 }
 
 impl Court {
-    fn new(seed: u64, faults: Faults) -> Self {
+    fn new(seed: u64, faults: Faults, limits: &Limits) -> Self {
         let world = World::with_faults(seed, faults);
         let docket: Rc<RefCell<Docket>> = Rc::default();
         let budget = Arc::new(Budget::new(Compression::Shared));
-        let limits = Limits::default();
         let (shards, addresses) = shards_with(
             vec![world.driver()],
             seed,
-            &limits,
+            limits,
             Compression::Shared,
             &budget,
             || Judge(Rc::clone(&docket)),
@@ -105,7 +104,7 @@ impl Court {
     }
 
     fn calm() -> Self {
-        Self::new(5, Faults::none())
+        Self::new(5, Faults::none(), &Limits::default())
     }
 
     #[track_caller]
@@ -175,7 +174,7 @@ fn refusal() -> Refusal {
 #[test]
 fn what_is_decided_later_is_as_if_it_had_been_said_at_once() {
     for seed in 0..40 {
-        let mut court = Court::new(seed, Faults::without_resets());
+        let mut court = Court::new(seed, Faults::without_resets(), &patient());
         let offer = Some(DeflatePolicy::SHARED).filter(|_| seed % 2 == 0);
         let mut peers = vec![Peer::offering(court.call(), "/", offer)];
         // It does not wait for the answer, and nothing of it is lost.
@@ -263,10 +262,10 @@ fn the_deadline_of_the_handshake_goes_on_and_a_late_decision_finds_nobody() {
         let other = court.next_waiting(&mut peers);
         assert_eq!(other.slot(), id.slot());
         court.decide(id, upgrade());
-        for _ in 0..20 {
-            turn_all(&mut court.shards, &mut peers);
-        }
-        assert!(!peers[0].is_open());
+        court.until(&mut peers, "it is told", |court, _| {
+            court.docket.borrow().decisions.is_empty()
+        });
+        assert_eq!(court.docket.borrow().opens, []);
         court.decide(other, upgrade());
         court.until(&mut peers, "it is open", |_, peers| peers[0].is_open());
         assert_eq!(court.refusals(), [("undecided", 1)]);
