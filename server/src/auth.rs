@@ -38,8 +38,6 @@ use places::Place;
 use rights::Rights;
 use token::Token;
 
-pub(crate) use load::Loaded;
-
 /// What is configured of authentication, with the keys that were read from files.
 pub(crate) struct Auth {
     keys: KeySet,

@@ -17,9 +17,6 @@ use crate::config::values::Values;
 /// No file of keys is larger.
 pub(crate) const KEY_FILE_SIZE_MAX: u64 = 1 << 20;
 
-/// What has come of it.
-pub(crate) type Loaded = Result<Auth, Refused>;
-
 /// What is wrong.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -42,7 +39,7 @@ impl Auth {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub(crate) fn load(values: &Values, endpoints: &[Values]) -> Loaded {
+    pub(crate) fn load(values: &Values, endpoints: &[Values]) -> Result<Self, Refused> {
         let mut loader = Loader {
             values,
             faults: Vec::new(),

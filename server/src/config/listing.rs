@@ -175,7 +175,9 @@ impl EndpointListing {
         let said = self
             .values
             .iter()
-            .filter(|entry| entry.key != "path" && !entry.value.is_null());
+            .filter(|entry| entry.key != "path" && !entry.value.is_null())
+            // Most endpoints ask nobody for a token.
+            .filter(|entry| entry.key != "auth" || entry.value != "none");
         let parts = said.map(|entry| match entry.key.as_str() {
             "kind" => entry.shown.clone(),
             key => format!("{key} {}", entry.shown),

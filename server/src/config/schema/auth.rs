@@ -15,6 +15,7 @@ pub(super) const CONNECTIONS_PER_USER: Key = Key::new(
     "How many connections one user may have, over all shards; a further one is refused with 429; \
      0: as many as it likes",
 )
+.flag("connections-per-user")
 .reloads();
 
 pub(super) const SECRET_FILE: Key = text(
