@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                    refused, plain HTTP
-//!  accept ─▶ Handshake ─────────────────────────┐
+//!  accept ─▶ Handshake ◀─▶ Undecided ───────────┐
 //!               │ 101                           ▼
 //!               ▼      close, violation, end    Lingering ─▶ Released ─▶ slot is free
 //!             Open ────────────────────────────▶│  our side is shut; the    ▲
@@ -59,6 +59,11 @@ pub(crate) enum Stage<S> {
     /// The request head is still coming.
     Handshake {
         /// What came of it so far, unless it all came at once.
+        head: Vec<u8>,
+    },
+    /// The request is there, and the handler has not yet said what becomes of it.
+    Undecided {
+        /// The request head, whole, and what has come behind it.
         head: Vec<u8>,
     },
     /// The WebSocket is open, or in its close handshake.
@@ -193,21 +198,31 @@ impl<S> Connection<S> {
     pub(crate) fn talking(&mut self) -> Option<&mut Open<S>> {
         match &mut self.stage {
             Stage::Open(open) if open.closing.is_none() && !open.session.close_sent() => Some(open),
-            Stage::Open(_) | Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+            Stage::Open(_)
+            | Stage::Handshake { .. }
+            | Stage::Undecided { .. }
+            | Stage::Lingering
+            | Stage::Released => None,
         }
     }
 
     pub(crate) fn as_open(&self) -> Option<&Open<S>> {
         match &self.stage {
             Stage::Open(open) => Some(open),
-            Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+            Stage::Handshake { .. }
+            | Stage::Undecided { .. }
+            | Stage::Lingering
+            | Stage::Released => None,
         }
     }
 
     pub(crate) fn open(&mut self) -> Option<&mut Open<S>> {
         match &mut self.stage {
             Stage::Open(open) => Some(open),
-            Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+            Stage::Handshake { .. }
+            | Stage::Undecided { .. }
+            | Stage::Lingering
+            | Stage::Released => None,
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::tasks::Requests;
 use crate::timers::{Tick, Timers, ticks_of};
 use crate::topics::Topics;
 use crate::turn::{Bytes, Turn};
-use crate::{ConnectionId, EndReason, Farewell, Handler, Limits, SendError};
+use crate::{Answer, ConnectionId, EndReason, Farewell, Handler, Limits, SendError};
 
 mod meter;
 mod pace;
@@ -75,6 +75,10 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) post: Post<H::Note>,
     /// Notes of the handler to itself.
     pub(crate) notes: VecDeque<H::Note>,
+    /// What the handler has said of requests that it had left undecided.
+    pub(crate) decisions: VecDeque<(ConnectionId, Answer<H::State>)>,
+    /// When the handler wants to be called.
+    pub(crate) wake_at: Option<Instant>,
     /// Of the application.
     pub(crate) tasks: Tasks,
     /// What they want done.
@@ -174,6 +178,8 @@ impl<H: Handler> Core<H> {
             touched: Vec::new(),
             post,
             notes: VecDeque::new(),
+            decisions: VecDeque::new(),
+            wake_at: None,
             tasks,
             requests,
             bytes_queued: 0,

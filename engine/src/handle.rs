@@ -312,6 +312,24 @@ impl Handle {
         Answered::of(counts).map(|counts| counts.into_iter().sum())
     }
 
+    /// Closes all connections of a user ([`crate::Handler::user`]), as [`Self::disconnect_topic`]
+    /// does with those of a topic.
+    #[must_use]
+    pub fn disconnect_user(
+        &self,
+        user: &str,
+        code: CloseCode,
+        reason: &str,
+        timeout: Duration,
+    ) -> Answered<usize> {
+        let counts = self.ask(timeout, |answer, _| {
+            let who = Who::User(user.into());
+            let task = Disconnecting::new(answer, who, code, reason);
+            Some(Task::Disconnect(task))
+        });
+        Answered::of(counts).map(|counts| counts.into_iter().sum())
+    }
+
     /// Asks all shards for which there is a task, and waits for their answers until all have had
     /// `timeout`: `None` for each that has not answered.
     fn ask<T>(

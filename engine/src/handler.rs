@@ -89,6 +89,18 @@ pub trait Handler: Sized + 'static {
         Cow::Borrowed("")
     }
 
+    /// Who the connection belongs to, if the application knows: operators see it, and can
+    /// disconnect all of a user; see [`crate::ConnectionFilter::user`].
+    fn user<'s>(&self, state: &'s Self::State) -> Option<&'s Arc<str>> {
+        let _ = state;
+        None
+    }
+
+    /// The moment has come that [`ShardContext::wake_at`] asked for. There is no other one now.
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        let _ = shard;
+    }
+
     /// The handler of a shard (or this one itself) has told this one something.
     fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Self::Note) {
         let _ = (shard, note);
@@ -105,6 +117,9 @@ pub enum Answer<S> {
     Respond(Reply),
     /// Say no, and close.
     Refuse(Refusal),
+    /// It takes longer: the engine keeps the request, and receives no more from this peer, until
+    /// [`ShardContext::decide`] says what to do. The handshake's deadline goes on meanwhile.
+    Later,
 }
 
 /// How to open a WebSocket.

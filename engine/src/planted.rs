@@ -47,6 +47,12 @@ pub(crate) enum Bug {
     LostHeld,
     /// When the driver closes a connection late, the handler is not told that it is gone.
     ForgottenGoodbye,
+    /// What was decided of a request is never carried out.
+    LostDecision,
+    /// What came behind a request that was undecided is lost.
+    ForgottenRest,
+    /// A shard sleeps on when its handler wants to be called.
+    ForgottenWake,
 }
 
 thread_local! {
@@ -54,7 +60,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -76,6 +82,9 @@ impl Bug {
         Self::ForgottenTokens,
         Self::LostHeld,
         Self::ForgottenGoodbye,
+        Self::LostDecision,
+        Self::ForgottenRest,
+        Self::ForgottenWake,
     ];
 
     /// From now on this thread runs with this bug, or with none.

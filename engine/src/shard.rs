@@ -35,6 +35,7 @@ use drain::Drain;
 mod accept;
 #[cfg(feature = "bench")]
 pub mod benched;
+mod decide;
 mod deliver;
 mod drain;
 mod expire;
@@ -187,7 +188,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     fn timeout(&self) -> Timeout {
         let core = &self.core;
-        let chores = !self.surveys.is_empty() || !self.listings.is_empty();
+        let chores =
+            !self.surveys.is_empty() || !self.listings.is_empty() || !core.decisions.is_empty();
         if core.has_work() || !core.operations.is_empty() || chores {
             return Timeout::Now;
         }
@@ -202,7 +204,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         #[cfg(test)]
         let sleeper = sleeper.filter(|_| !Bug::ForgottenSleeper.is_planted());
         let mut next = core.timers.next_due();
-        for other in [backlog, self.listen_at, sweep, drain, sleeper] {
+        let wake = core.wake_at;
+        #[cfg(test)]
+        let wake = wake.filter(|_| !Bug::ForgottenWake.is_planted());
+        for other in [backlog, self.listen_at, sweep, drain, sleeper, wake] {
             if let Some(at) = other
                 && next.is_none_or(|next| at < next)
             {
@@ -287,7 +292,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Some(_) => (Phase::Closing, open.used, code.or(reason.code_sent())),
             None => (Phase::Open, self.core.tick, code),
         };
-        self.core.record_end(slot, phase, reason, code, errno);
+        let open = self.core.connections[slot as usize].as_open();
+        let user = open.and_then(|open| self.handler.user(&open.state));
+        let user = user.cloned();
+        self.core.record_end(slot, phase, reason, code, errno, user);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },

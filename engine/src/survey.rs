@@ -133,7 +133,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Task::Rank(ranking) => ranking.step(&self.core, &self.handler, slots),
             Task::Recall(recalling) => recalling.step(&self.core.closed),
             Task::Follow(following) => following.step(&self.core.closed),
-            Task::Disconnect(disconnecting) => disconnecting.step(&mut self.core, slots),
+            Task::Disconnect(disconnecting) => {
+                disconnecting.step(&mut self.core, &self.handler, slots)
+            }
         }
     }
 }
@@ -208,7 +210,9 @@ impl Memory {
 impl Sums {
     fn add<H: Handler>(&mut self, core: &Core<H>, connection: &Connection<H::State>) {
         match &connection.stage {
-            Stage::Handshake { head } => self.heads.add(head.capacity()),
+            Stage::Handshake { head } | Stage::Undecided { head } => {
+                self.heads.add(head.capacity());
+            }
             Stage::Open(open) => {
                 self.messages.add(open.session.memory());
                 if open.subscriptions.spilled() {

@@ -32,6 +32,7 @@ use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
+use crate::auth::Auth;
 use crate::settings;
 use crate::tls::{self, Material};
 use crate::token::Tokens;
@@ -63,6 +64,8 @@ pub(crate) struct Configuration {
     pub(crate) admin_tokens: Option<Arc<Tokens>>,
     /// What connections with TLS are made with, if there are any.
     pub(crate) tls: Option<Arc<Material>>,
+    /// What is configured of authentication, with the keys that the files had.
+    pub(crate) auth: Arc<Auth>,
 }
 
 /// The variable that names a file.
@@ -119,10 +122,15 @@ impl Inputs {
             });
         }
         let tls = tls::material::read(&values)?;
+        let auth = Auth::load(&values, &endpoints).map_err(|refused| Faults {
+            all: refused.faults,
+            forbidden: refused.forbidden,
+        })?;
         Ok(Configuration {
             admin_tokens: admin_tokens(&values)?,
             tls,
             outbox_size: outbox_size(&values, &endpoints),
+            auth: Arc::new(auth),
             file: path,
             places: self.places(),
             values,

@@ -10,31 +10,33 @@
 //! | `/feed/@{topic}` | hears how many are in the room, now and on each change |
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::CompactString;
 use tidegate_engine::{
-    Admission, Answer, CloseCode, Context, End, Handler, Message, ProxyHeader, Refusal, Reply,
-    Request, RequestContext, ShardContext, Upgrade,
+    Admission, Answer, CloseCode, CompressionTier, ConnectionId, Context, End, Handler, Message,
+    Profile, ProxyHeader, Refusal, Reply, Request, RequestContext, ShardContext, Upgrade,
 };
 
 use crate::admission::Doorkeeper;
+use crate::auth::Verdict;
+use crate::auth::expiries::Expiries;
+use crate::auth::member::Member;
 use crate::census::{Census, Change, Next, Note, Step};
 use crate::cors;
 use crate::live::View;
 use crate::names::{NameError, Names, count_topic};
 use crate::purpose::{Fault, Feeds, Hearing, Room};
-use crate::routes::{Found, Route};
+use crate::routes::{Demand, Found, Route};
 
-/// The page: one file, which loads nothing else.
-const PAGE: &str = include_str!("page.html");
+mod members;
+mod page;
 
-/// What the page may do: run its own script, and open WebSockets.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-     script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use members::Pending;
+use page::page;
 
 /// The application of one shard.
 #[derive(Debug)]
@@ -43,6 +45,27 @@ pub(crate) struct Endpoints {
     view: View,
     names: Names,
     census: Census,
+    /// Requests whose tokens are being checked on other threads.
+    pending: HashMap<ConnectionId, Pending>,
+    /// When members have to go.
+    expiries: Expiries,
+}
+
+/// What is kept of a connection.
+#[derive(Debug)]
+pub(crate) enum Guest {
+    /// At an endpoint for everybody.
+    Plain(Endpoint),
+    /// At one that asks for tokens.
+    Member(Box<Member>),
+}
+
+/// What the shards tell each other, and other threads a shard.
+#[derive(Debug, Clone)]
+pub(crate) enum Word {
+    Census(Note),
+    /// What has become of the token of a request or a connection.
+    Verdict(ConnectionId, Verdict),
 }
 
 /// What a connection is here for.
@@ -60,7 +83,51 @@ pub(crate) enum Endpoint {
     Feeds(Box<Feeds>),
 }
 
-const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
+/// What an endpoint says of its connections.
+#[derive(Debug)]
+struct Terms {
+    message_size_max: usize,
+    profile: Profile,
+    compression: CompressionTier,
+}
+
+impl Terms {
+    fn of(route: &Route) -> Self {
+        Self {
+            message_size_max: route.message_size_max,
+            profile: route.profile.clone(),
+            compression: route.compression,
+        }
+    }
+
+    fn upgrade(self, guest: Guest) -> Upgrade<Guest> {
+        Upgrade {
+            message_size_max: Some(self.message_size_max),
+            profile: Some(self.profile),
+            compression: Some(self.compression),
+            ..Upgrade::new(guest)
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Guest>() <= 16, "there are a million");
+
+impl Guest {
+    /// What it is here for.
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Plain(endpoint) => endpoint,
+            Self::Member(member) => &member.endpoint,
+        }
+    }
+
+    fn endpoint_mut(&mut self) -> &mut Endpoint {
+        match self {
+            Self::Plain(endpoint) => endpoint,
+            Self::Member(member) => &mut member.endpoint,
+        }
+    }
+}
 
 impl Endpoints {
     pub(crate) fn new(view: View) -> Self {
@@ -69,10 +136,17 @@ impl Endpoints {
             view,
             names: Names::default(),
             census: Census::default(),
+            pending: HashMap::new(),
+            expiries: Expiries::default(),
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>, secure: bool) -> Answer<Endpoint> {
+    fn answer(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Guest> {
+        let secure = context.is_secure();
         let routes = self.view.routes();
         let room = Room {
             names: &self.names,
@@ -88,59 +162,143 @@ impl Endpoints {
         if let Some(answer) = cors::preflight(request, origins, methods, secure) {
             return answer.map_or_else(Answer::Refuse, Answer::Respond);
         }
-        let answer = match found {
-            Found::Page => Answer::Respond(page(request.method())),
-            Found::Nothing => nothing_here(request),
+        let readable = |answer| match answer {
+            Answer::Respond(reply) => Answer::Respond(cors::let_read(reply, request, origins)),
+            other => other,
+        };
+        let (endpoint, demand, terms) = match found {
+            Found::Page => return readable(Answer::Respond(page(request.method()))),
+            Found::Nothing => return readable(nothing_here(request)),
             Found::Route(route, segment) => match room.purpose(route, segment, request.query()) {
-                Ok(endpoint) => open(request, route, endpoint, secure),
+                Ok(endpoint) => {
+                    if let Some(refusal) = refuse_origin(request, route, secure) {
+                        return Answer::Refuse(refusal);
+                    }
+                    (endpoint, route.demand, Terms::of(route))
+                }
                 // Nothing can be where a name is missing.
-                Err(Fault::Name(NameError::Empty)) => nothing_here(request),
-                Err(fault) => Answer::Refuse(fault.refusal()),
+                Err(Fault::Name(NameError::Empty)) => return readable(nothing_here(request)),
+                Err(fault) => return Answer::Refuse(fault.refusal()),
             },
         };
-        match answer {
-            Answer::Respond(reply) => Answer::Respond(cors::let_read(reply, request, origins)),
-            other @ (Answer::Upgrade(_) | Answer::Refuse(_)) => other,
+        // What asks for no WebSocket is told so, whoever it is.
+        if demand == Demand::None || request.header("Upgrade").is_none() {
+            return Answer::Upgrade(terms.upgrade(Guest::Plain(endpoint)));
         }
-    }
-
-    /// A connection hears this from now on.
-    fn begin(context: &mut Context<'_, Self>, what: &Hearing) {
-        match what {
-            Hearing::Topic(topic) => context.subscribe(topic),
-            Hearing::Count(topic) => {
-                context.subscribe(&count_topic(topic));
-                Self::tell_home(context.shard(), topic, Change::Watched(Step::Up));
-            }
-        }
-    }
-
-    /// It heard this.
-    fn cease(&mut self, context: &mut Context<'_, Self>, what: Hearing) {
-        match what {
-            Hearing::Topic(topic) => self.names.release(topic),
-            Hearing::Count(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Down));
-                self.names.release(topic);
-            }
-        }
+        self.admit(context, request, (endpoint, terms), demand)
     }
 
     fn tell_home(shard: &mut ShardContext<'_, Self>, topic: &CompactString, what: Change) {
         let home = shard.home_of(topic);
         shard.tell(
             home,
-            Note {
+            Word::Census(Note {
                 topic: topic.clone(),
                 what,
-            },
+            }),
         );
+    }
+
+    /// From now on it hears its topics, and is counted there.
+    fn enter(context: &mut Context<'_, Self>) {
+        match context.state().endpoint().clone() {
+            Endpoint::Echo => {}
+            Endpoint::Feed(topic) => context.subscribe(&topic),
+            Endpoint::Room(topic) => {
+                context.subscribe(&topic);
+                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Up));
+            }
+            Endpoint::Count(topic) => Self::watch(context, &topic),
+            Endpoint::Feeds(feeds) => {
+                for what in &feeds.0 {
+                    match what {
+                        Hearing::Topic(topic) => context.subscribe(topic),
+                        Hearing::Count(topic) => Self::watch(context, topic),
+                    }
+                }
+            }
+        }
+    }
+
+    /// It hears how many are in a topic.
+    fn watch(context: &mut Context<'_, Self>, topic: &CompactString) {
+        context.subscribe(&count_topic(topic));
+        Self::tell_home(context.shard(), topic, Change::Watched(Step::Up));
+    }
+
+    /// It is no longer counted in its topics. Its subscriptions end with it.
+    fn leave(context: &mut Context<'_, Self>, endpoint: &Endpoint) {
+        let shard = context.shard();
+        match endpoint {
+            Endpoint::Echo | Endpoint::Feed(_) => {}
+            Endpoint::Room(topic) => Self::tell_home(shard, topic, Change::Moved(Step::Down)),
+            Endpoint::Count(topic) => Self::tell_home(shard, topic, Change::Watched(Step::Down)),
+            Endpoint::Feeds(feeds) => {
+                for what in &feeds.0 {
+                    if let Hearing::Count(topic) = what {
+                        Self::tell_home(shard, topic, Change::Watched(Step::Down));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does with a message what the endpoint is for.
+    #[inline]
+    fn speak(context: &mut Context<'_, Self>, message: Message<'_>) {
+        match context.state().endpoint() {
+            Endpoint::Echo => {
+                // Only a peer that does not read is refused; it must not miss a message
+                // without being told.
+                if context.send(message).is_err() {
+                    context.close(CloseCode::POLICY, "the echoes were not read");
+                }
+            }
+            Endpoint::Room(topic) => {
+                let topic = Rc::clone(topic);
+                if context.publish(&topic, message).is_err() {
+                    let reason = "too busy: the last message was not heard";
+                    context.close(CloseCode::TRY_AGAIN_LATER, reason);
+                }
+            }
+            Endpoint::Feed(_) | Endpoint::Count(_) | Endpoint::Feeds(_) => {
+                context.close(CloseCode::POLICY, "a feed only listens");
+            }
+        }
+    }
+
+    /// Counts, and shows what has changed.
+    fn on_census(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
+        let show = match self.census.take(&note) {
+            Next::Nothing => false,
+            Next::ShowLater => true,
+            Next::Publish(total) => {
+                let text = total.to_string();
+                let refused = shard
+                    .publish(&count_topic(&note.topic), Message::Text(&text))
+                    .is_err();
+                if refused {
+                    self.census.was_refused(&note.topic);
+                }
+                refused
+            }
+        };
+        if show {
+            let myself = shard.index();
+            shard.tell(
+                myself,
+                Word::Census(Note {
+                    topic: note.topic,
+                    what: Change::Show,
+                }),
+            );
+        }
     }
 }
 
 impl Handler for Endpoints {
-    type State = Endpoint;
-    type Note = Note;
+    type State = Guest;
+    type Note = Word;
 
     fn handshake_timeout(&mut self) -> Option<Duration> {
         Some(self.view.routes().handshake_timeout)
@@ -167,25 +325,25 @@ impl Handler for Endpoints {
         &mut self,
         context: &mut RequestContext<'_, Self>,
         request: &Request<'_>,
-    ) -> Answer<Endpoint> {
+    ) -> Answer<Guest> {
         let rules = self.view.rules();
         let admitted = self.doorkeeper.on_request(rules, context, request);
         let answer = match (admitted, request.method()) {
             (Err(refusal), _) => Answer::Refuse(refusal),
             // The target of CONNECT is a host to be connected with, whatever it looks like.
             (Ok(()), "CONNECT") => Answer::Refuse(Refusal::method_not_allowed()),
-            (Ok(()), _) => self.answer(request, context.is_secure()),
+            (Ok(()), _) => self.answer(context, request),
         };
         match answer {
             Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
-            answer @ (Answer::Upgrade(_) | Answer::Respond(_)) => answer,
+            answer @ (Answer::Upgrade(_) | Answer::Respond(_) | Answer::Later) => answer,
         }
     }
 
     fn on_open(&mut self, context: &mut Context<'_, Self>) {
         // A name that was not known when it was requested becomes the shared one.
-        match context.state_mut() {
-            Endpoint::Echo => return,
+        match context.state_mut().endpoint_mut() {
+            Endpoint::Echo => {}
             Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name) => {
                 *name = self.names.intern(Rc::clone(name));
             }
@@ -195,65 +353,44 @@ impl Handler for Endpoints {
                 }
             }
         }
-        match context.state().clone() {
-            Endpoint::Echo => {}
-            Endpoint::Feed(topic) => Self::begin(context, &Hearing::Topic(topic)),
-            Endpoint::Room(topic) => {
-                context.subscribe(&topic);
-                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Up));
-            }
-            Endpoint::Count(topic) => Self::begin(context, &Hearing::Count(topic)),
-            Endpoint::Feeds(feeds) => {
-                for what in &feeds.0 {
-                    Self::begin(context, what);
-                }
-            }
+        match context.state() {
+            Guest::Plain(_) => Self::enter(context),
+            Guest::Member(_) => self.on_open_member(context),
         }
     }
 
     #[inline]
     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
         match context.state() {
-            Endpoint::Echo => {
-                // Only a peer that does not read is refused; it must not miss a message
-                // without being told.
-                if context.send(message).is_err() {
-                    context.close(CloseCode::POLICY, "the echoes were not read");
-                }
-            }
-            Endpoint::Room(topic) => {
-                let topic = Rc::clone(topic);
-                if context.publish(&topic, message).is_err() {
-                    let reason = "too busy: the last message was not heard";
-                    context.close(CloseCode::TRY_AGAIN_LATER, reason);
-                }
-            }
-            Endpoint::Feed(_) | Endpoint::Count(_) | Endpoint::Feeds(_) => {
-                context.close(CloseCode::POLICY, "a feed only listens");
-            }
+            Guest::Plain(_) => Self::speak(context, message),
+            Guest::Member(_) => self.on_message_of_member(context, message),
         }
     }
 
     fn on_close(&mut self, context: &mut Context<'_, Self>, _end: End) {
-        let endpoint = std::mem::replace(context.state_mut(), Endpoint::Echo);
+        let guest = std::mem::replace(context.state_mut(), Guest::Plain(Endpoint::Echo));
+        let endpoint = match guest {
+            Guest::Plain(endpoint) => {
+                Self::leave(context, &endpoint);
+                endpoint
+            }
+            Guest::Member(member) => self.on_close_member(context, *member),
+        };
         match endpoint {
             Endpoint::Echo => {}
-            Endpoint::Feed(topic) => self.cease(context, Hearing::Topic(topic)),
-            Endpoint::Room(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Down));
+            Endpoint::Feed(topic) | Endpoint::Room(topic) | Endpoint::Count(topic) => {
                 self.names.release(topic);
             }
-            Endpoint::Count(topic) => self.cease(context, Hearing::Count(topic)),
             Endpoint::Feeds(feeds) => {
-                for what in feeds.0 {
-                    self.cease(context, what);
+                for Hearing::Topic(topic) | Hearing::Count(topic) in feeds.0 {
+                    self.names.release(topic);
                 }
             }
         }
     }
 
-    fn label<'s>(&self, endpoint: &'s Endpoint) -> Cow<'s, str> {
-        match endpoint {
+    fn label<'s>(&self, guest: &'s Guest) -> Cow<'s, str> {
+        match guest.endpoint() {
             Endpoint::Echo => Cow::Borrowed("echo"),
             Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
             Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
@@ -268,56 +405,35 @@ impl Handler for Endpoints {
         }
     }
 
-    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
-        let show = match self.census.take(&note) {
-            Next::Nothing => false,
-            Next::ShowLater => true,
-            Next::Publish(total) => {
-                let text = total.to_string();
-                let refused = shard
-                    .publish(&count_topic(&note.topic), Message::Text(&text))
-                    .is_err();
-                if refused {
-                    self.census.was_refused(&note.topic);
-                }
-                refused
-            }
-        };
-        if show {
-            let myself = shard.index();
-            shard.tell(
-                myself,
-                Note {
-                    topic: note.topic,
-                    what: Change::Show,
-                },
-            );
+    fn user<'s>(&self, guest: &'s Guest) -> Option<&'s Arc<str>> {
+        match guest {
+            Guest::Plain(_) => None,
+            Guest::Member(member) => member.user.as_ref(),
         }
+    }
+
+    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, word: Word) {
+        match word {
+            Word::Census(note) => self.on_census(shard, note),
+            Word::Verdict(id, verdict) => self.on_verdict(shard, id, verdict),
+        }
+    }
+
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        self.expire(shard);
     }
 }
 
-/// Opens a WebSocket, unless the page that asks for it may not.
-fn open(
-    request: &Request<'_>,
-    route: &Route,
-    endpoint: Endpoint,
-    secure: bool,
-) -> Answer<Endpoint> {
+/// What a page is refused with that may not connect here.
+fn refuse_origin(request: &Request<'_>, route: &Route, secure: bool) -> Option<Refusal> {
     let origins = request.headers_named("Origin");
-    match route.origins.check(origins, request.host(), secure) {
-        Ok(()) => Answer::Upgrade(Upgrade {
-            message_size_max: Some(route.message_size_max),
-            profile: Some(route.profile.clone()),
-            compression: Some(route.compression),
-            ..Upgrade::new(endpoint)
-        }),
-        Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
-    }
+    let fault = route.origins.check(origins, request.host(), secure).err()?;
+    Some(Refusal::new(403, "origin", fault.reason()))
 }
 
 /// Only who wanted a WebSocket is counted as a handshake that failed; a browser that looks
 /// for an icon is not.
-fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
+fn nothing_here(request: &Request<'_>) -> Answer<Guest> {
     if request.header("Upgrade").is_some() {
         return Answer::Refuse(Refusal::not_found());
     }
@@ -329,136 +445,5 @@ fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
     })
 }
 
-fn page(method: &str) -> Reply {
-    if !matches!(method, "GET" | "HEAD") {
-        return Reply {
-            status: 405,
-            content_type: "text/plain; charset=utf-8",
-            headers: vec![("Allow", "GET, HEAD".to_owned())],
-            body: Cow::Borrowed(b"This page can only be read.\n"),
-        };
-    }
-    Reply {
-        status: 200,
-        content_type: "text/html; charset=utf-8",
-        headers: [
-            ("Content-Security-Policy", PAGE_POLICY),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-cache"),
-        ]
-        .map(|(name, value)| (name, value.to_owned()))
-        .into(),
-        body: Cow::Borrowed(PAGE.as_bytes()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use crate::config::Inputs;
-    use crate::live::Live;
-
-    use super::*;
-
-    /// Where a path leads, in words.
-    fn route(path: &str) -> String {
-        let file = Some("/dev/null".into());
-        let configuration = Inputs {
-            file,
-            ..Inputs::default()
-        }
-        .load(None)
-        .unwrap();
-        let mut view = View::of(Arc::new(Live::new(configuration)));
-        let routes = view.routes();
-        let room = Room {
-            names: &Names::default(),
-            rules: routes.name_rules,
-            topics_max: 0,
-        };
-        match routes.find(path) {
-            Found::Page => "the page".to_owned(),
-            Found::Nothing => "nowhere".to_owned(),
-            Found::Route(route, segment) => match room.purpose(route, segment, None) {
-                Ok(Endpoint::Echo) => "the echo".to_owned(),
-                Ok(Endpoint::Room(topic)) => format!("the room {topic}"),
-                Ok(Endpoint::Feed(topic)) => format!("the feed {topic}"),
-                Ok(Endpoint::Count(topic)) => format!("the count {topic}"),
-                Ok(Endpoint::Feeds(_)) => unreachable!("nothing asks for several"),
-                Err(Fault::Name(NameError::Empty)) => "nowhere".to_owned(),
-                Err(Fault::Name(fault)) => format!("{fault:?}"),
-                Err(fault) => format!("{fault:?}"),
-            },
-        }
-    }
-
-    #[test]
-    fn each_path_leads_somewhere() {
-        assert_eq!(route("/"), "the page");
-        assert_eq!(route("/echo"), "the echo");
-        assert_eq!(route("/ws/lobby"), "the room lobby");
-        assert_eq!(route("/ws/caf%C3%A9"), "the room café");
-        assert_eq!(route("/feed/lobby"), "the feed lobby");
-        assert_eq!(route("/feed/@lobby"), "the count lobby");
-        assert_eq!(route("/feed/%40lobby"), "the count lobby");
-    }
-
-    #[test]
-    fn paths_that_are_nearly_right_lead_nowhere() {
-        for path in [
-            "",
-            "//",
-            "/echo/",
-            "/echo/x",
-            "/Echo",
-            "/ws",
-            "/ws/",
-            "/ws/a/b",
-            "/ws/a/",
-            "/ws//a",
-            "/feed",
-            "/feed/",
-            "/feed/a/b",
-            "/feed/@",
-            "/ws/@",
-            "/wss/a",
-            "/index.html",
-        ] {
-            assert_eq!(route(path), "nowhere", "{path}");
-        }
-    }
-
-    #[test]
-    fn bad_names_are_told_apart_from_missing_pages() {
-        assert_eq!(route("/ws/@lobby"), "Reserved");
-        assert_eq!(route("/feed/@@lobby"), "Reserved");
-        assert_eq!(route("/ws/%zz"), "Encoding");
-        assert_eq!(route("/ws/%ff"), "Utf8");
-        assert_eq!(route("/ws/a%2Fb"), "Slash");
-        assert_eq!(route("/ws/a%0D%0A"), "Control");
-        let long = format!("/feed/{}", "a".repeat(129));
-        assert_eq!(route(&long), "TooLong");
-    }
-
-    #[test]
-    fn the_page_is_read_only_and_loads_nothing_from_elsewhere() {
-        assert_eq!(page("GET").status, 200);
-        assert_eq!(page("HEAD").status, 200);
-        assert_eq!(page("POST").status, 405);
-        assert!(
-            page("POST")
-                .headers
-                .contains(&("Allow", "GET, HEAD".to_owned()))
-        );
-        for outside in [
-            "src=\"http",
-            "href=\"http",
-            "@import",
-            "url(http",
-            "innerHTML",
-            "eval(",
-        ] {
-            assert!(!PAGE.contains(outside), "{outside}");
-        }
-    }
-}
+mod tests;

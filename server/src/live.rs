@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admission::{Counts, Rules};
+use crate::auth::Auth;
+use crate::auth::gate::Gate;
 use crate::config::Configuration;
 use crate::routes::Routes;
 
@@ -19,6 +21,7 @@ pub(crate) struct Live {
     current: Mutex<Current>,
     /// What all shards count of those whom they let in: it outlives every configuration.
     counts: Arc<Counts>,
+    gate: Arc<Gate>,
 }
 
 #[derive(Debug, Clone)]
@@ -35,11 +38,13 @@ pub(crate) struct View {
     generation: u64,
     routes: Arc<Routes>,
     rules: Arc<Rules>,
+    auth: Arc<Auth>,
 }
 
 impl Live {
     pub(crate) fn new(configuration: Configuration) -> Self {
         Self {
+            gate: Arc::default(),
             generation: AtomicU64::new(0),
             current: Mutex::new(Current::of(configuration)),
             counts: Arc::default(),
@@ -56,8 +61,20 @@ impl Live {
         Arc::clone(&self.current().configuration)
     }
 
-    /// From now on requests are answered by this one.
+    /// Where tokens are checked.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// From now on tokens are checked, on threads if there must be: whatever they are to be kept from,
+    /// they must be kept from before.
+    pub(crate) fn open_gate(&self) {
+        self.gate.prepare(&self.configuration().auth);
+    }
+
+    /// From now on requests are answered by this one. Not to be called on a shard.
     pub(crate) fn replace(&self, configuration: Configuration) {
+        self.gate.prepare(&configuration.auth);
         *self.current() = Current::of(configuration);
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -88,6 +105,7 @@ impl View {
             generation,
             routes: current.routes,
             rules: current.rules,
+            auth: Arc::clone(&current.configuration.auth),
         }
     }
 
@@ -110,6 +128,18 @@ impl View {
         &self.routes
     }
 
+    /// What is configured of authentication.
+    pub(crate) fn auth(&mut self) -> &Arc<Auth> {
+        self.refresh();
+        &self.auth
+    }
+
+    /// Where tokens are checked.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        self.live.gate()
+    }
+
+    /// Takes what has been replaced since the last look.
     #[inline]
     fn refresh(&mut self) {
         let generation = self.live.generation.load(Ordering::Acquire);
@@ -117,6 +147,7 @@ impl View {
             self.generation = generation;
             let current = self.live.current().clone();
             (self.routes, self.rules) = (current.routes, current.rules);
+            self.auth = Arc::clone(&current.configuration.auth);
         }
     }
 }

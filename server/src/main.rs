@@ -3,6 +3,7 @@
 mod admin;
 mod admission;
 mod ask;
+mod auth;
 mod census;
 mod check;
 mod choices;
@@ -101,6 +102,19 @@ fn run() -> Result<ExitCode, Failure> {
             })
         }
         Command::Top(settings) => top::show(&settings).map(|()| ExitCode::SUCCESS),
+        Command::GenToken(settings) => {
+            print(&auth::tools::generate(&settings)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::CheckToken(settings) => {
+            let checked = auth::tools::check(&settings)?;
+            print(&checked.text);
+            Ok(if checked.is_good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::Print(text) => {
             print(&text);
             Ok(ExitCode::SUCCESS)

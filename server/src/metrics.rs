@@ -15,6 +15,7 @@ use tidegate_engine::{Handle, RateLimit, Snapshot};
 use crate::admin::Admin;
 use crate::admin::pass::Pass;
 use crate::admission::Door;
+use crate::auth::gate::Gate;
 use crate::log::{LEVELS, Log, level_name};
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
@@ -66,6 +67,8 @@ impl Metrics {
         registry.register_collector(Box::new(Door {
             reloader: Arc::clone(&reloader),
         }));
+        let gate = Arc::clone(reloader.live().gate());
+        registry.register_collector(Box::new(Tokens { gate }));
         registry.register_collector(Box::new(Operators {
             reloader,
             phase: Arc::clone(&admin.phase),
@@ -380,6 +383,41 @@ fn write_rate_limits(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -
         }
     }
     Ok(())
+}
+
+/// Writes what has become of tokens.
+#[derive(Debug)]
+struct Tokens {
+    gate: Arc<Gate>,
+}
+
+impl Collector for Tokens {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Tokens that were taken, at a request or on an open connection";
+        encoder
+            .encode_descriptor("tidegate_auth_grants", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.gate.tally.grants(), None)?;
+        let help = "Clients that were not let in or not let stay, by cause";
+        let name = "tidegate_auth_denials";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (cause, count) in self.gate.tally.denials() {
+            let labels = [("cause", cause)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Fetches of the JWK set, by result";
+        let name = "tidegate_auth_key_fetches";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let (successes, failures) = self.gate.remote.fetches();
+        for (result, count) in [("success", successes), ("failure", failures)] {
+            let labels = [("result", result)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Keys of the JWK set that was fetched last";
+        let keys = self.gate.remote.keys().len() as u64;
+        encoder
+            .encode_descriptor("tidegate_auth_fetched_keys", help, None, MetricType::Gauge)?
+            .encode_gauge(&keys)
+    }
 }
 
 /// Writes what concerns those who run the server: its phase, its configuration, its log, its admin

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::ask::AdminPlace;
+use crate::auth;
 use crate::check::{CheckSettings, Comparison, Output};
 use crate::config::Inputs;
 use crate::config::schema::SHARDS_CEILING;
@@ -20,6 +21,7 @@ mod doctor;
 mod extras;
 mod flags;
 mod papers;
+mod token;
 mod top;
 
 pub(crate) use extras::ServeExtras;
@@ -64,6 +66,12 @@ enum Verb {
     Completions(papers::CompletionsOptions),
     /// Print a manual page, for `man -l -`
     Man(papers::ManOptions),
+    /// Make a token for a user, to try endpoints that ask for one
+    #[command(after_help = token::GEN_AFTER_HELP, next_line_help = true)]
+    GenToken(token::GenTokenOptions),
+    /// Say what a token claims, what it allows, and why it would be refused
+    #[command(after_help = token::CHECK_AFTER_HELP, next_line_help = true)]
+    CheckToken(token::CheckTokenOptions),
     /// Print the version
     Version(papers::VersionOptions),
 }
@@ -87,6 +95,7 @@ What operators find on the admin port:
   POST /reload                     reads the configuration again, as HUP does
   POST /drain                      ends the server, as TERM does
   POST /disconnect                 ?id= or ?topic=: closes them, with ?code= and ?reason=
+  POST /disconnect                 ?id=, ?topic= or ?user=: closes them, with ?code= and ?reason=
   POST /publish/{topic}            says the body to the topic; ?binary for bytes, ?key= for --slow latest
 
 Signals:
@@ -196,6 +205,10 @@ pub(crate) enum Command {
     Doctor(DoctorSettings),
     /// Look on.
     Top(TopSettings),
+    /// Make a token.
+    GenToken(auth::tools::GenSettings),
+    /// Look at a token.
+    CheckToken(auth::tools::CheckSettings),
     /// Print this text and end.
     Print(String),
 }
@@ -250,6 +263,8 @@ pub(crate) fn read(
             written::file()
         }),
         Some(Verb::Doctor(options)) => Command::Doctor(options.mean()),
+        Some(Verb::GenToken(options)) => Command::GenToken(options.mean(environment)),
+        Some(Verb::CheckToken(options)) => Command::CheckToken(options.mean(environment)),
     })
 }
 

@@ -45,6 +45,20 @@ pub(crate) struct Route {
     pub(crate) topics_per_connection: usize,
     pub(crate) profile: Profile,
     pub(crate) compression: CompressionTier,
+    pub(crate) demand: Demand,
+}
+
+/// Whether a client needs a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// No.
+    None,
+    /// Yes, with its request.
+    Required,
+    /// No, but if there is one it must be good.
+    Optional,
+    /// Yes, with its first message.
+    AfterConnect,
 }
 
 /// What an endpoint is for.
@@ -126,6 +140,12 @@ impl Route {
             topics_per_connection: topics_per_connection.unwrap_or(1),
             profile: settings::profile(&here, configuration.outbox_size),
             compression: settings::tier(&here),
+            demand: match values.choice("auth") {
+                "required" => Demand::Required,
+                "optional" => Demand::Optional,
+                "after-connect" => Demand::AfterConnect,
+                _ => Demand::None,
+            },
         }
     }
 }

@@ -78,6 +78,7 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
     for warning in live.configuration().warnings() {
         complain(&warning);
     }
+    live.open_gate();
     let engine = start_engine(settings, &values, &live, ports, tls.clone(), files)?;
     let surroundings = Surroundings {
         phase: Arc::clone(&phase),
@@ -187,6 +188,7 @@ fn start_watching(
     if let Some(acceptor) = &tls {
         watch::start(Arc::clone(acceptor), Arc::clone(live), voice.clone())?;
     }
+    live.gate().speak_by(voice.clone());
     let reloader = Reloader::start(inputs, Arc::clone(live), tls, voice.clone())?;
     let handle = engine.handle();
     let phase = surroundings.phase;

@@ -45,6 +45,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if !self.core.notes.is_empty() {
             self.take_notes();
         }
+        if !self.core.decisions.is_empty() {
+            self.take_decisions();
+        }
         self.core.counted.mail_sent += self.core.post.dispatch();
         if !self.core.touched.is_empty() {
             self.deliver_publications();

@@ -216,7 +216,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     let (code, why) = (CloseCode::GOING_AWAY, EndReason::Drained);
                     self.core.close(slot, code, &reason, why);
                 }
-                Stage::Handshake { .. } => self.core.set_deadline(slot, LAST_REQUEST_TIMEOUT),
+                Stage::Handshake { .. } | Stage::Undecided { .. } => {
+                    self.core.set_deadline(slot, LAST_REQUEST_TIMEOUT)
+                }
                 Stage::Lingering | Stage::Released => {}
             }
         }

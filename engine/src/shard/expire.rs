@@ -6,7 +6,8 @@ use tidegate_io::Driver;
 use tidegate_proto::CloseCode;
 use tidegate_proto::handshake::Refusal;
 
-use super::{EndReason, Flags, Handler, Op, Shard, Stage};
+use super::decide::method_of;
+use super::{EndReason, Flags, Handler, Op, Shard, ShardContext, Stage};
 use crate::timers::Tick;
 
 /// A deflater of its own that a connection has not used for one to two of these is dropped.
@@ -43,6 +44,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         if self.listen_at.is_some_and(|at| at <= self.core.now) {
             self.listen_at = None;
             let _ = self.driver.submit(Op::Listen);
+        }
+        if self.core.wake_at.is_some_and(|at| at <= self.core.now) {
+            self.core.wake_at = None;
+            self.handler.on_wake(&mut ShardContext {
+                core: &mut self.core,
+            });
         }
         self.sweep_contexts();
         self.go_on_draining();
@@ -100,6 +107,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Stage::Handshake { .. } => {
                 let refusal =
                     Refusal::new(408, "timeout", "the request head did not arrive in time");
+                self.core.refuse(slot, &refusal);
+            }
+            Stage::Undecided { head } => {
+                let reason = "The request could not be judged in time.";
+                let refusal = Refusal::new(503, "undecided", reason).answering(method_of(head));
                 self.core.refuse(slot, &refusal);
             }
             Stage::Open(open) if open.closing.is_some() || open.session.close_sent() => {

@@ -84,7 +84,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// What could not be done while the driver's bytes were lent.
     #[inline(never)]
-    fn go_on(&mut self, next: Next) {
+    pub(super) fn go_on(&mut self, next: Next) {
         match next {
             Next::Nothing => {}
             Next::Ended(slot) => self.on_ended(slot),
@@ -102,7 +102,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// The peer is lost; if it had not said what it wants, that is a handshake that failed.
     fn on_gone(&mut self, slot: u32, errno: Option<i32>) {
-        if let Stage::Handshake { .. } = self.core.connection(slot).stage {
+        let stage = &self.core.connection(slot).stage;
+        if let Stage::Handshake { .. } | Stage::Undecided { .. } = stage {
             self.core.record_lost(slot, errno);
             self.core.shared.refuse("gone");
         }
@@ -125,6 +126,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     self.core.record_lost(slot, None);
                     self.core.shared.refuse("gone");
                 }
+                self.core.release(slot, false);
+            }
+            // Nobody is left who could be told what is decided.
+            Stage::Undecided { .. } => {
+                self.core.record_lost(slot, None);
+                self.core.shared.refuse("gone");
                 self.core.release(slot, false);
             }
             Stage::Open(_) => {
@@ -222,6 +229,11 @@ impl<H: Handler> Half<'_, H> {
                     return self.on_proxy_header(slot, head, bytes);
                 }
                 self.on_head(slot, head, bytes)
+            }
+            Stage::Undecided { head } => {
+                // It came before the driver was told to wait: one read at most.
+                head.extend_from_slice(bytes);
+                Next::Nothing
             }
             Stage::Lingering | Stage::Released => Next::Nothing,
         }

@@ -9,6 +9,17 @@ use crate::compression::Agreed;
 use crate::connection::Open;
 use crate::{Answer, Reply, RequestContext, Upgrade};
 
+/// What has become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A WebSocket is open now.
+    Opened,
+    /// It has had its answer, and is over.
+    Answered,
+    /// The handler has not said yet.
+    Undecided,
+}
+
 impl<H: Handler> Half<'_, H> {
     /// More of the request head; `head` is what came before.
     #[inline(never)]
@@ -18,8 +29,11 @@ impl<H: Handler> Half<'_, H> {
             match read_request(bytes, &limits) {
                 Ok(HeadStatus::Partial) => self.keep_head(slot, bytes.to_vec()),
                 Ok(HeadStatus::Complete { request, size }) => {
-                    let opened = self.on_request(slot, &request);
-                    return self.after_head(slot, opened, &mut bytes[size..]);
+                    return match self.on_request(slot, &request) {
+                        Outcome::Opened => self.after_head(slot, &mut bytes[size..]),
+                        Outcome::Answered => Next::Nothing,
+                        Outcome::Undecided => self.wait(slot, bytes.to_vec()),
+                    };
                 }
                 Err(refusal) => self.refuse(slot, &refusal),
             }
@@ -36,8 +50,11 @@ impl<H: Handler> Half<'_, H> {
         match read_request(&head, &limits) {
             Ok(HeadStatus::Partial) => self.keep_head(slot, head),
             Ok(HeadStatus::Complete { request, size }) => {
-                let opened = self.on_request(slot, &request);
-                return self.after_head(slot, opened, &mut head[size..]);
+                return match self.on_request(slot, &request) {
+                    Outcome::Opened => self.after_head(slot, &mut head[size..]),
+                    Outcome::Answered => Next::Nothing,
+                    Outcome::Undecided => self.wait(slot, head),
+                };
             }
             Err(refusal) => self.refuse(slot, &refusal),
         }
@@ -48,26 +65,43 @@ impl<H: Handler> Half<'_, H> {
         self.core.connection(slot).stage = Stage::Handshake { head };
     }
 
-    /// `true`: a WebSocket is open now.
-    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> bool {
+    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> Outcome {
         if request.has_body() {
             let refusal = Refusal::new(400, "body", "a request body is not accepted here");
             self.refuse(slot, &refusal.answering(request.method()));
-            return false;
+            return Outcome::Answered;
         }
         let mut context = RequestContext::new(self.core, slot);
-        match self.handler.on_request(&mut context, request) {
+        let answer = self.handler.on_request(&mut context, request);
+        self.carry_out(slot, request, answer)
+    }
+
+    /// Does with a request what the handler says.
+    pub(super) fn carry_out(
+        &mut self,
+        slot: u32,
+        request: &Request<'_>,
+        answer: Answer<H::State>,
+    ) -> Outcome {
+        match answer {
+            Answer::Later => return Outcome::Undecided,
             Answer::Upgrade(_) | Answer::Respond(_) if self.core.draining.is_some() => {
                 self.send_away(slot, request.method() == "HEAD");
             }
-            Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
+            Answer::Upgrade(wanted) => {
+                if self.upgrade(slot, request, wanted) {
+                    return Outcome::Opened;
+                }
+            }
             Answer::Respond(reply) => {
                 self.core.counted.requests += 1;
                 self.respond(slot, &reply, request.method() == "HEAD");
             }
-            Answer::Refuse(refusal) => self.refuse(slot, &refusal),
+            Answer::Refuse(refusal) => {
+                self.refuse(slot, &refusal.answering(request.method()));
+            }
         }
-        false
+        Outcome::Answered
     }
 
     fn upgrade(&mut self, slot: u32, request: &Request<'_>, wanted: Upgrade<H::State>) -> bool {
@@ -131,9 +165,9 @@ impl<H: Handler> Half<'_, H> {
         true
     }
 
-    /// What came behind the head belongs to the WebSocket, or to nobody.
-    fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
-        if !opened || rest.is_empty() {
+    /// What came behind the head belongs to the WebSocket.
+    pub(super) fn after_head(&mut self, slot: u32, rest: &mut [u8]) -> Next {
+        if rest.is_empty() {
             return Next::Nothing;
         }
         if self.core.connection(slot).flags.has(Flags::METERED) {

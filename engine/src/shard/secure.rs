@@ -134,7 +134,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// The channel is over: what it had to say of that has been sent, and the rest is an end.
     fn on_broken(&mut self, slot: u32, cause: &'static str) {
         match self.core.connections[slot as usize].stage {
-            Stage::Handshake { .. } => self.core.record_failure(slot, cause),
+            Stage::Handshake { .. } | Stage::Undecided { .. } => {
+                self.core.record_failure(slot, cause);
+            }
             Stage::Open(_) => self.end(slot, EndReason::TlsFailure, None, None),
             Stage::Lingering | Stage::Released => return,
         }

@@ -20,6 +20,7 @@ mod admission;
 mod allocations;
 mod compression;
 mod crowd;
+mod decide;
 mod drain;
 mod farewell;
 mod filter;

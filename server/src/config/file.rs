@@ -238,6 +238,17 @@ impl Reader<'_> {
                 let paths: Result<_, String> = paths.into_iter().collect();
                 paths.map(Value::Files)
             }
+            (Kind::Texts { .. }, DeValue::Array(array)) => {
+                let items = array.iter().map(|item| item.get_ref().as_str());
+                let items: Option<Vec<&str>> = items.collect();
+                let whole = items.as_ref().map(|items| items.join(","));
+                // A comma would make two of one where lists are written in a line.
+                let is_plain = |items: &Vec<&str>| items.iter().all(|item| !item.contains(','));
+                match (whole, items.is_some_and(|items| is_plain(&items))) {
+                    (Some(whole), true) => key.parse(&whole),
+                    _ => Err(key.kind.allowed()),
+                }
+            }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (
                 Kind::Count { .. } | Kind::Size { .. } | Kind::SizeOrNone { .. },
@@ -247,9 +258,10 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins | Kind::Networks | Kind::Topics | Kind::Files, _) => {
-                Err(key.kind.allowed())
-            }
+            (
+                Kind::Origins | Kind::Networks | Kind::Topics | Kind::Files | Kind::Texts { .. },
+                _,
+            ) => Err(key.kind.allowed()),
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {

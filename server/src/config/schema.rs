@@ -17,6 +17,8 @@ mod lifecycle;
 
 mod tls;
 
+mod auth;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -152,7 +154,7 @@ impl Key {
 pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE__";
 
 /// The sections, in the order in which they are shown.
-pub(crate) const SECTIONS: [(&str, &str); 9] = [
+pub(crate) const SECTIONS: [(&str, &str); 10] = [
     ("server", "Where clients connect, and what runs the server"),
     ("admin", "The operators' port: keep it away from clients"),
     (
@@ -165,6 +167,10 @@ pub(crate) const SECTIONS: [(&str, &str); 9] = [
     (
         "heartbeat",
         "How quiet a client may be, and how the dead are found",
+    ),
+    (
+        "auth",
+        "Who may connect where endpoints ask for a token (JWT), and what the token allows",
     ),
     (
         "compression",
@@ -392,6 +398,24 @@ const SERVER_KEYS: &[Key] = &[
          data does not pile up in it; 0B: as much as its buffer holds",
     )
     .flag("notsent-lowat"),
+    auth::CONNECTIONS_PER_USER,
+    auth::SECRET_FILE,
+    auth::PUBLIC_KEY_FILE,
+    auth::JWKS_FILE,
+    auth::JWKS_URL,
+    auth::JWKS_REFRESH,
+    auth::JWKS_COOLDOWN,
+    auth::ALGORITHMS,
+    auth::ISSUER,
+    auth::AUDIENCE,
+    auth::LEEWAY,
+    auth::REQUIRE_EXPIRY,
+    auth::FROM,
+    auth::USER_CLAIM,
+    auth::TOPICS_CLAIM,
+    auth::DEFAULT_RIGHTS,
+    auth::ANONYMOUS_RIGHTS,
+    auth::DEADLINE,
     Key::new(
         "compression.tier",
         limits::TIER,
@@ -566,6 +590,7 @@ const PLACE_KEYS: &[Key] = &[
         "The largest message here",
     )
     .reloads(),
+    auth::ENDPOINT,
 ];
 
 /// The endpoints that there are where none is configured: path and kind.

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
         /// Says what is wrong with it, and what would be right.
         check: fn(&str) -> Result<(), String>,
     },
+    /// Some texts, or none; `name` stands for one in the help.
+    Texts { name: &'static str },
 }
 
 /// The value of a key.
@@ -73,6 +75,7 @@ pub(crate) enum Value {
     Path(Pattern),
     Topics(Vec<TopicPattern>),
     Text(String),
+    Texts(Vec<String>),
 }
 
 /// The longest text that a key takes, in bytes: as long as a path of a file may be, or nearly.
@@ -154,6 +157,13 @@ impl Kind {
                 }
                 check(text).map(|()| Value::Text(text.to_owned()))
             }
+            Self::Texts { .. } => {
+                let items = text.split(',').map(str::trim);
+                let items = items.filter(|item| !item.is_empty()).map(str::to_owned);
+                is_text(text)
+                    .then(|| Value::Texts(items.collect()))
+                    .ok_or_else(|| self.allowed())
+            }
         }
     }
 
@@ -205,6 +215,7 @@ impl Kind {
             }
             Self::Topics => "write a list of topics, such as [\"room-*\", \"news\"]".to_owned(),
             Self::Text { about, .. } => format!("write {about}"),
+            Self::Texts { .. } => "write a list of texts, such as [\"one\", \"two\"]".to_owned(),
         }
     }
 
@@ -222,7 +233,7 @@ impl Kind {
             Self::Files => "FILE",
             Self::Path => "PATH",
             Self::Topics => "TOPIC",
-            Self::Text { name, .. } => name,
+            Self::Text { name, .. } | Self::Texts { name } => name,
         }
     }
 
@@ -266,6 +277,7 @@ impl Kind {
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
             Self::Topics => "a list of topics, or patterns such as `\"room-*\"`".to_owned(),
             Self::Text { about, .. } => about.to_owned(),
+            Self::Texts { .. } => "a list of texts".to_owned(),
         }
     }
 }
@@ -292,6 +304,8 @@ impl Value {
             Self::Topics(patterns) => show_all(patterns).join(", "),
             Self::Text(text) if text.is_empty() => "none".to_owned(),
             Self::Text(text) => text.clone(),
+            Self::Texts(items) if items.is_empty() => "none".to_owned(),
+            Self::Texts(items) => items.join(", "),
         }
     }
 
@@ -301,6 +315,7 @@ impl Value {
             Self::Count(_) | Self::Switch(_) => self.show(),
             Self::Topics(patterns) => quote_all(patterns),
             Self::Text(text) => quote(text),
+            Self::Texts(items) => quote_all(items),
             Self::Origins(rules) => quote_all(rules),
             Self::Networks(networks) => quote_all(networks),
             Self::Files(paths) => quote_all(paths),
@@ -322,6 +337,7 @@ impl Value {
             Self::Origins(rules) => show_all(rules).into(),
             Self::Topics(patterns) => show_all(patterns).into(),
             Self::Text(text) => text.as_str().into(),
+            Self::Texts(items) => items.as_slice().into(),
             Self::Networks(networks) => show_all(networks).into(),
             Self::Files(paths) => paths.clone().into(),
             Self::Auto
@@ -351,12 +367,6 @@ fn quote_all(items: &[impl ToString]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// Whether it can be written in quotes, and shown on a terminal.
-fn is_text(text: &str) -> bool {
-    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
-    text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
-}
-
 /// Reads the path of a file, which can be shown and written back.
 ///
 /// # Errors
@@ -367,6 +377,12 @@ pub(crate) fn parse_file(text: &str) -> Result<String, String> {
         return Err(advice.to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Whether it can be written in quotes, and shown on a terminal.
+fn is_text(text: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.
@@ -383,6 +399,11 @@ mod tests {
     const SPAN: Kind = Kind::Span {
         min: Duration::from_millis(100),
         max: Duration::from_secs(60),
+    };
+    const TEXT: Kind = Kind::Text {
+        name: "TEXT",
+        about: "a text",
+        check: |_| Ok(()),
     };
     const CHOICE: Kind = Kind::Choice {
         name: "TIER",
@@ -406,6 +427,8 @@ mod tests {
             (Kind::AddressOrOff, "off"),
             (Kind::AddressOrOff, "127.0.0.1:8443"),
             (Kind::Files, "/etc/a.pem, b.pem"),
+            (TEXT, "https://id.example/tenant?a=b"),
+            (Kind::Texts { name: "NAME" }, "header, cookie:token"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);
@@ -431,6 +454,9 @@ mod tests {
             (Kind::Path, "echo", "/"),
             (Kind::AddressOrOff, "no", "or off"),
             (Kind::Files, "a\\b", "without commas"),
+            (TEXT, "a\"b", "without quotation marks"),
+            (TEXT, "a\\b", "backslashes"),
+            (Kind::Texts { name: "NAME" }, "a,\u{1b}", "list of texts"),
         ] {
             let said = kind.parse(text).unwrap_err();
             assert!(said.contains(advice), "{text}: {said}");

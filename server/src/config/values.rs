@@ -146,6 +146,11 @@ impl Values {
         }
     }
 
+    /// The same; `None` where it is empty.
+    pub(crate) fn text_if_any(&self, name: &str) -> Option<&str> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
     /// `None` for `auto`.
     pub(crate) fn span_or_auto(&self, name: &str) -> Option<Duration> {
         match &self.get(name).1.value {
@@ -181,6 +186,13 @@ impl Values {
     pub(crate) fn networks(&self, name: &str) -> &[Network] {
         match &self.get(name).1.value {
             Value::Networks(networks) => networks,
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> &[String] {
+        match &self.get(name).1.value {
+            Value::Texts(items) => items,
             other => wrong(name, other),
         }
     }

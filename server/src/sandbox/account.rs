@@ -20,8 +20,8 @@ struct Account {
 /// When there is no such user or group, or this process may not become it.
 pub(super) fn enter(configuration: &Configuration) -> Result<String, Failure> {
     let values = &configuration.values;
-    let written = |key| Some(values.text(key)).filter(|text| !text.is_empty());
-    let (user, group) = (written("server.user"), written("server.group"));
+    let user = values.text_if_any("server.user");
+    let group = values.text_if_any("server.group");
     let (own_user, own_group) = rights::identity();
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();

@@ -182,6 +182,8 @@ pub(super) fn when_quiet(play: &Play) -> Result<(), String> {
             let deadline = connection.deadline;
             hold!(deadline == 0, "slot {slot} has a deadline that never comes");
         }
+        let wakes = shard.handler.wakes.len();
+        hold!(wakes == 0, "{wakes} wakes never come");
         let waiting = shard.core.post.has_backlog() || !shard.mailbox.is_empty();
         hold!(!waiting, "mail waits for ever");
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::door::{Door, introduction};
-use super::office::{Desk, Employed, Errand, Worker};
+use super::office::{Desk, Employed, Errand, RETRY, Worker};
 use super::*;
 use crate::ConnectionId;
 
@@ -15,6 +15,17 @@ pub(super) const TOPICS: usize = 4;
 
 /// So many bits of a note are its number; the rest is who told it.
 const NOTE_BITS: u32 = 24;
+
+/// Notes that say whose request is to be decided; those of handlers and tasks come from below.
+const DECISIONS_FROM: usize = 128;
+
+/// How long a request stays undecided, in turn.
+const DELIBERATIONS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_micros(300),
+    Duration::from_millis(20),
+    Duration::from_secs(3),
+];
 
 /// What a connection is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +159,10 @@ pub(super) struct Hall {
     /// By handlers and by tasks.
     pub(super) published: Rc<Cell<u64>>,
     pub(super) busy: u64,
+    /// Requests that are to be decided.
+    undecided: Vec<(ConnectionId, Guest)>,
+    /// When it is to be woken.
+    pub(super) wakes: Vec<Instant>,
 }
 
 impl Hall {
@@ -162,6 +177,8 @@ impl Hall {
             echoes: 0,
             published: Rc::default(),
             busy: 0,
+            undecided: Vec::new(),
+            wakes: Vec::new(),
         }
     }
 }
@@ -175,6 +192,37 @@ impl Hall {
         let (told, _) = ledger.notes.entry((from, to)).or_default();
         shard.tell(to, note(from, *told));
         *told += 1;
+    }
+
+    /// Has a task tell a while later that this request is to be decided.
+    fn deliberate(&mut self, context: &mut RequestContext<'_, Self>, guest: Guest) {
+        let handle = context.shard().handle();
+        let caller = u32::try_from(guest.caller).expect("a few thousand");
+        let span = DELIBERATIONS[guest.caller / 5 % DELIBERATIONS.len()];
+        self.undecided.push((context.id(), guest));
+        let task = async move {
+            handle.sleep(span).await;
+            while handle.tell(note(DECISIONS_FROM, caller)).is_err() {
+                handle.sleep(RETRY).await;
+            }
+        };
+        context.shard().spawn(task).expect("there is room for all");
+    }
+
+    fn decide(&mut self, shard: &mut ShardContext<'_, Self>, caller: usize) {
+        let at = self.undecided.iter().position(|(_, g)| g.caller == caller);
+        let (id, guest) = self.undecided.swap_remove(at.expect("it asked once"));
+        shard.decide(id, Answer::Upgrade(Upgrade::new(guest)));
+    }
+
+    /// Wants to be woken a while after some have come.
+    fn set_alarm(&mut self, context: &mut Context<'_, Self>, caller: usize) {
+        if caller.is_multiple_of(3) {
+            let span = Duration::from_micros(1 + 137_000 * (caller as u64 % 97));
+            let at = context.now() + span;
+            self.wakes.push(at);
+            context.shard().wake_at(at);
+        }
     }
 
     /// Begins the task of a guest who has one.
@@ -278,10 +326,14 @@ impl Handler for Hall {
 
     fn on_request(
         &mut self,
-        _context: &mut RequestContext<'_, Self>,
+        context: &mut RequestContext<'_, Self>,
         request: &Request<'_>,
     ) -> Answer<Guest> {
         match guest_of(request.path()) {
+            Some(guest) if guest.caller % 5 == 4 => {
+                self.deliberate(context, guest);
+                Answer::Later
+            }
             Some(guest) => Answer::Upgrade(Upgrade::new(guest)),
             None => Answer::Respond(crate::Reply {
                 status: 200,
@@ -318,6 +370,7 @@ impl Handler for Hall {
                 .push(format!("caller {} is known as {known}", guest.caller));
         }
         drop(ledger);
+        self.set_alarm(context, guest.caller);
         self.hire(context, &guest);
     }
 
@@ -359,6 +412,9 @@ impl Handler for Hall {
 
     fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: u32) {
         let (from, number) = ((note >> NOTE_BITS) as usize, note & ((1 << NOTE_BITS) - 1));
+        if from == DECISIONS_FROM {
+            return self.decide(shard, number as usize);
+        }
         let mut ledger = self.ledger.borrow_mut();
         let ledger = &mut *ledger;
         let (_, arrived) = ledger.notes.entry((from, shard.index())).or_default();
@@ -367,6 +423,18 @@ impl Handler for Hall {
             ledger.faults.push(fault);
         }
         *arrived += 1;
+    }
+
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        let (now, before) = (shard.now(), self.wakes.len());
+        self.wakes.retain(|at| *at > now);
+        if self.wakes.len() == before {
+            let fault = "a handler was woken for nothing".to_owned();
+            self.ledger.borrow_mut().faults.push(fault);
+        }
+        if let Some(next) = self.wakes.iter().min() {
+            shard.wake_at(*next);
+        }
     }
 
     fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {

@@ -405,6 +405,7 @@ impl Play {
             let core = &lane.shard.core;
             core.timers.next_due().is_none()
                 && core.tasks.next_due().is_none()
+                && core.wake_at.is_none()
                 && !core.post.has_backlog()
                 && lane.shard.listen_at.is_none()
                 && lane.shard.drain.is_none()
