@@ -126,6 +126,7 @@ laws! {
             a_close_gives_back_what_is_under_way,
             a_close_is_possible_after_the_peer_is_gone,
             an_accepted_peer_that_is_dropped_is_closed,
+            an_accepted_peer_that_is_reset_sees_a_reset,
             a_peer_that_is_gone_before_it_is_opened_is_told_of,
         ;
         turn:
