@@ -399,6 +399,7 @@ mod tests {
             index,
             core,
             pinned,
+            thread_id: 1,
         }
     }
 

@@ -239,10 +239,10 @@ mod tests {
     use super::super::view::tests::{sample, view};
     use super::*;
 
-    fn screen(width: u16, height: u16, picture: &Picture<'_>) -> String {
+    fn screen(width: u16, height: u16, picture: &Picture<'_>) -> TestBackend {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| picture.draw(frame)).unwrap();
-        terminal.backend().to_string()
+        terminal.backend().clone()
     }
 
     #[test]
@@ -252,7 +252,9 @@ mod tests {
         let crowded = view(&now, &sample(10.0, 100));
         let usual = view(&sample(12.0, 300), &sample(10.0, 100));
         for view in [&crowded, &usual] {
-            for (width, height) in (0..40).flat_map(|w| (0..20).map(move |h| (w * 7, h * 4))) {
+            let widths = [0, 1, 2, 7, 20, 40, 63, 80, 127, 128, 300];
+            let heights = [0, 1, 3, 4, 5, 7, 8, 12, 24, 60];
+            for (width, height) in widths.into_iter().flat_map(|w| heights.map(|h| (w, h))) {
                 for shows_help in [false, true] {
                     let picture = Picture {
                         view,
@@ -278,7 +280,7 @@ mod tests {
             has_colors: false,
         };
         for (width, height) in [(80, 40), (160, 40)] {
-            let shown = screen(width, height, &picture);
+            let shown = screen(width, height, &picture).to_string();
             for part in [
                 "tidegate 0.1.0",
                 "shards",
