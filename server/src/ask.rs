@@ -69,7 +69,7 @@ pub(crate) fn get(at: &AdminPlace, path: &str, token: Option<&str>) -> Result<St
     match head.split(' ').nth(1).unwrap_or_default() {
         "200" => Ok(body.to_owned()),
         "401" if token.is_none() => Err(format!(
-            "{at} asks for a token: say where it is with --token-file"
+            "{at} asks for a token: say where it is with --token-file (check-config: --admin-token-file)"
         )),
         "401" | "429" => Err(format!("{at} does not know this token")),
         "404" => Err(format!(

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::ask::AdminPlace;
 use crate::config::listing::{Change, Listing, show_changes};
 use crate::config::schema::VARIABLE_PREFIX;
-use crate::config::source::Faults;
+use crate::config::source::{Faults, Source};
 use crate::config::{Configuration, Inputs, running};
 use crate::failure::Failure;
 use crate::startup::complain;
@@ -67,15 +67,23 @@ pub(crate) fn check(settings: &CheckSettings) -> Result<String, Failure> {
             (Listing::of(&before), Listing::of(&load(&other, json)?))
         }
         Comparison::Running(admin) => {
-            let (place, tokens) = match (admin, settings.inputs.load(None)) {
-                (Some(place), here) => {
-                    (place.clone(), here.ok().and_then(|here| here.admin_tokens))
+            let (place, tokens) = match admin {
+                // A configuration that is wrong here may be right there, and another server's
+                // operators are sent no token but the one that is named for it.
+                Some(place) => {
+                    let here = settings.inputs.load(None).ok();
+                    let named = here.filter(|here| {
+                        matches!(here.values.source("admin.token-file"), Source::Flag(_))
+                    });
+                    (place.clone(), named.and_then(|here| here.admin_tokens))
                 }
-                (None, Ok(here)) => (
-                    here.values.address("admin.listen").into(),
-                    here.admin_tokens,
-                ),
-                (None, Err(_)) => return load(&settings.inputs, json).map(|_| String::new()),
+                None => {
+                    let here = load(&settings.inputs, json)?;
+                    (
+                        here.values.address("admin.listen").into(),
+                        here.admin_tokens,
+                    )
+                }
             };
             let token = tokens.as_ref().map(|tokens| tokens.first());
             let running = running::ask(&place, token).map_err(Failure::failed)?;

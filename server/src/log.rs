@@ -134,7 +134,10 @@ impl Log {
             let filter = self.0.shared.filter.read();
             let filter = filter.unwrap_or_else(PoisonError::into_inner);
             let mut records = records;
-            records.retain(|record| filter.allows(record.level, record.target));
+            for record in &mut records {
+                record.is_unwanted = !filter.allows(record.level, record.target);
+            }
+            records.retain(|record| record.is_greeting || !record.is_unwanted);
             records
         };
         if wanted.is_empty() {

@@ -250,23 +250,7 @@ impl Collector for Server {
         encoder
             .encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?
             .encode_gauge(&bytes_used)?;
-        let trips = status::round_trips(&shards);
-        let help = "How long answers to pings took";
-        let steps = status::round_trip_steps().chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = steps.zip(trips.counts).collect();
-        encoder
-            .encode_descriptor(
-                "tidegate_round_trip",
-                help,
-                Some(&Unit::Seconds),
-                MetricType::Histogram,
-            )?
-            .encode_histogram::<NoLabelSet>(
-                status::seconds(trips.micros),
-                trips.counts.iter().sum(),
-                &buckets,
-                None,
-            )?;
+        write_round_trips(&mut encoder, &shards)?;
         let help = "WebSockets that ended, by reason";
         write_causes(
             &mut encoder,
@@ -325,6 +309,26 @@ impl Collector for Server {
             },
         )
     }
+}
+
+fn write_round_trips(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -> fmt::Result {
+    let trips = status::round_trips(shards);
+    let help = "How long answers to pings took";
+    let steps = status::round_trip_steps().chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = steps.zip(trips.counts).collect();
+    encoder
+        .encode_descriptor(
+            "tidegate_round_trip",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?
+        .encode_histogram::<NoLabelSet>(
+            status::seconds(trips.micros),
+            trips.counts.iter().sum(),
+            &buckets,
+            None,
+        )
 }
 
 /// How the causes begin for which TLS fails.

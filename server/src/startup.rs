@@ -489,6 +489,7 @@ mod tests {
             index,
             core,
             pinned,
+            thread_id: 1,
         }
     }
 

@@ -47,7 +47,9 @@ fn families(text: &str) -> BTreeMap<String, (String, String, String)> {
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
             let family = ["", "_bucket", "_sum", "_count"]
                 .iter()
-                .find_map(|end| families.get_mut(name.strip_suffix(end)?));
+                .filter_map(|end| name.strip_suffix(end))
+                .find(|family| families.contains_key(*family));
+            let family = family.and_then(|family| families.get_mut(family));
             let family = family.unwrap_or_else(|| panic!("{name} has no type"));
             let labels = labels.trim_end_matches('}').split("\",");
             let names = labels.filter_map(|label| Some(label.split_once('=')?.0.to_owned()));

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use crate::config::value::{Kind, Value};
-use crate::log::{Filter, Target};
 
 mod limits;
 
@@ -228,82 +227,13 @@ const SERVER_KEYS: &[Key] = &[
         "Where operators connect: health, metrics, publish; keep it away from clients",
     )
     .flag("admin"),
-    Key::new(
-        "admin.token-file",
-        Kind::Text {
-            name: "FILE",
-            about: "the path of a file, or nothing",
-            check: any_text,
-        },
-        Default::Text(""),
-        "A file of secrets, one in each line: who asks at the operators' port must have one of them \
-         (Authorization: Bearer), but for /healthz and /readyz; needed unless the port is on loopback",
-    )
-    .flag("admin-token-file")
-    .reloads(),
-    Key::new(
-        "admin.metrics-open",
-        Kind::Switch,
-        Default::Text("false"),
-        "Whether /metrics is answered without a token",
-    )
-    .reloads(),
-    Key::new(
-        "admin.open",
-        Kind::Switch,
-        Default::Text("false"),
-        "Whether operators need no token although the port is not on loopback: only the network keeps \
-         others away then",
-    ),
-    Key::new(
-        "log.level",
-        Kind::Text {
-            name: "LEVEL",
-            about: "`\"error\"`, `\"warn\"`, `\"info\"`, `\"debug\"`, `\"trace\"` or `\"off\"`, and others for parts of the \
-                    server: `\"warn,close=debug\"`",
-            check: |text| text.parse::<Filter>().map(|_| ()),
-        },
-        Default::Text("info"),
-        "What is written down; parts are server, config, close, handshake, shard, admin, log",
-    )
-    .flag("log-level")
-    .reloads(),
-    Key::new(
-        "log.format",
-        Kind::Choice {
-            name: "FORMAT",
-            words: &["human", "json"],
-        },
-        Default::Text("human"),
-        "Lines for people, or an object of JSON in each line",
-    )
-    .flag("log-format")
-    .reloads(),
-    Key::new(
-        "log.to",
-        Kind::Text {
-            name: "PLACE",
-            about: "`\"auto\"`, `\"stdout\"`, `\"stderr\"`, `\"journald\"`, or the path of a file",
-            check: |text| text.parse::<Target>().map(|_| ()),
-        },
-        Default::Text("auto"),
-        "Where it is written; auto: the journal under systemd, else news on stdout and what is wrong on \
-         stderr, without the hour, and JSON on stderr; USR1 opens a file again",
-    )
-    .flag("log-to")
-    .reloads(),
-    Key::new(
-        "log.closes",
-        Kind::Choice {
-            name: "WHICH",
-            words: &["none", "anomalies", "all"],
-        },
-        Default::Text("anomalies"),
-        "Which ends of open WebSockets are written down: anomalies are broken rules, slow consumers and \
-         timeouts of sending, of a message and of a close",
-    )
-    .flag("log-closes")
-    .reloads(),
+    operators::TOKEN_FILE,
+    operators::METRICS_OPEN,
+    operators::OPEN,
+    operators::LOG_LEVEL,
+    operators::LOG_FORMAT,
+    operators::LOG_TO,
+    operators::LOG_CLOSES,
     Key::new(
         "server.shards",
         Kind::Count {
@@ -600,10 +530,6 @@ pub(crate) const DEFAULT_ENDPOINTS: [(&str, &str); 3] = [
     ("/feed/{topic}", "feed"),
 ];
 
-fn any_text(_: &str) -> Result<(), String> {
-    Ok(())
-}
-
 const fn timeout(name: &'static str, default: &'static str, about: &'static str) -> Key {
     let kind = Kind::Span {
         min: TIMEOUT_FLOOR,
@@ -620,5 +546,6 @@ const fn watch(name: &'static str, default: &'static str, about: &'static str) -
     Key::new(name, kind, Default::Text(default), about)
 }
 
+mod operators;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing::subscriber::{Interest, Subscriber};
-use tracing::{Event, Metadata};
+use tracing::{Event, Level, Metadata};
 
+use super::filter::TARGETS;
 use super::{Log, Record};
 
 /// Hands events to the log.
@@ -11,9 +12,11 @@ use super::{Log, Record};
 pub(super) struct Collector(pub(super) Log);
 
 impl Subscriber for Collector {
-    /// A reload may change what is wanted, so each event asks anew.
+    /// A reload may change what is wanted, so each event asks anew. Libraries are heard when
+    /// something is wrong: what glommio traces of each of its turns must cost no more than a load.
     fn register_callsite(&self, about: &'static Metadata<'static>) -> Interest {
-        if about.is_event() {
+        let is_ours = TARGETS.contains(&about.target());
+        if about.is_event() && (is_ours || *about.level() <= Level::WARN) {
             Interest::sometimes()
         } else {
             Interest::never()

@@ -113,7 +113,8 @@ fn put_number(line: &mut String, field: &Field) {
         Field::Text(_) => Ok(()),
         Field::Unsigned(number) => write!(line, "{number}"),
         Field::Signed(number) => write!(line, "{number}"),
-        Field::Float(number) => write!(line, "{number}"),
+        // With a point in it, always, so that readers see one type.
+        Field::Float(number) => write!(line, "{number:?}"),
         Field::Flag(is_so) => write!(line, "{is_so}"),
     };
 }
@@ -189,7 +190,7 @@ mod tests {
              \"remote_addr\":\"[::1]:4711\",\"size_b\":17,\"duration_s\":1.5,\
              \"error\":\"it is \\\"full\\\"\"}"
         );
-        assert_eq!(plain(&super::record_of("ready")), "ready");
+        assert_eq!(plain(&Record::new(Level::INFO, "server", "ready")), "ready");
         assert!(plain(&record).starts_with("closed: slow consumer (conn_id=0000000000000001 "));
     }
 
@@ -217,9 +218,4 @@ mod tests {
         let line = json(&record("a").with("duration_s", f64::NAN));
         assert!(line.ends_with("\"duration_s\":null}"), "{line}");
     }
-}
-
-#[cfg(test)]
-fn record_of(message: &str) -> Record {
-    Record::new(Level::INFO, "server", message)
 }

@@ -193,7 +193,7 @@ fn record(shard: usize, closed: &Closed) -> Record {
     let error = closed
         .errno
         .map(|errno| io::Error::from_raw_os_error(errno).to_string());
-    Record::new(level, target, &format!("{what}: {}", closed.reason))
+    let mut record = Record::new(level, target, &format!("{what}: {}", closed.reason))
         .with("core", shard)
         .with("conn_id", closed.id.to_string())
         .with("remote_addr", closed.peer.to_string())
@@ -213,7 +213,10 @@ fn record(shard: usize, closed: &Closed) -> Record {
             "dropped",
             (closed.dropped > 0).then_some(u64::from(closed.dropped)),
         )
-        .with_some("error", error)
+        .with_some("error", error);
+    // It is told a moment later.
+    record.at -= closed.at.elapsed();
+    record
 }
 
 #[expect(

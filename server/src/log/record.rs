@@ -20,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) fields: Vec<(&'static str, Field)>,
     /// Whoever has started the program waits for it: it goes to stdout as well, wherever the log is.
     pub(crate) is_greeting: bool,
+    /// A greeting whose level is not written.
+    pub(crate) is_unwanted: bool,
 }
 
 /// What a field says.
@@ -41,6 +43,7 @@ impl Record {
             message: cut(message.to_owned()),
             fields: Vec::new(),
             is_greeting: false,
+            is_unwanted: false,
         }
     }
 

@@ -127,18 +127,17 @@ impl Sink {
             Format::Human => format::human,
             Format::Json => format::json,
         };
-        let text = |records: &[Record]| -> String {
-            records.iter().map(|record| line(record) + "\n").collect()
-        };
-        let count = records.len() as u64;
+        let wanted = records.iter().filter(|record| !record.is_unwanted);
+        let count = wanted.clone().count() as u64;
+        let text = || -> String { wanted.clone().map(|record| line(record) + "\n").collect() };
         let lost = |outcome: io::Result<()>| if outcome.is_ok() { 0 } else { count };
         match self {
             Self::Streams => records.iter().map(put_plain).sum(),
-            Self::Stdout => lost(put(&mut io::stdout(), &text(records))),
-            Self::Stderr => lost(put(&mut io::stderr(), &text(records))),
-            Self::File { file, .. } => lost(put(file, &text(records))),
+            Self::Stdout => lost(put(&mut io::stdout(), &text())),
+            Self::Stderr => lost(put(&mut io::stderr(), &text())),
+            Self::File { file, .. } => lost(put(file, &text())),
             Self::Journal(journal) => {
-                let sent = records.iter().map(|record| journal.send(record));
+                let sent = wanted.map(|record| journal.send(record));
                 sent.filter(Result::is_err).count() as u64
             }
         }

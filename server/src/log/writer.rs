@@ -82,7 +82,9 @@ impl Writer {
                 }
             }
         } else {
+            // Where nobody takes them, nobody is to be told.
             self.shared.dropped.fetch_add(lost, Ordering::Relaxed);
+            self.dropped_told += lost;
         }
         records.clear();
     }

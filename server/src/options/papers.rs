@@ -77,7 +77,7 @@ mod tests {
             .get_subcommands()
             .map(|command| command.get_name().to_owned())
             .collect();
-        assert!(names.len() >= 9, "{names:?}");
+        assert!(names.len() >= 8, "{names:?}");
         for name in &names {
             let options = ManOptions {
                 command: Some(name.clone()),

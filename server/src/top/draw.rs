@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Borders, Cell, Clear, Paragraph, Row as TableRow, Table};
 
 use super::panel::{self, Mood, Panel};
-use super::table::widths;
+use super::table::{width, widths};
 use super::view::View;
 
 /// A panel with fewer lines, its frame and its head among them, shows nothing.
@@ -16,11 +16,13 @@ const PANEL_HEIGHT_MIN: u16 = 4;
 /// Two panels stand side by side where each of them has so much room.
 const HALF_WIDTH_MIN: u16 = 64;
 
+/// Between two columns.
+const COLUMN_SPACING: u16 = 2;
+
 const KEYS: &str = " q quit  s sort  p pause  r refresh now  ? help ";
 
-const HELP: &str = "\
- q, Esc, Ctrl-C   end
- s                rank slow connections by outbox, dropped messages, round trip
+const HELP: &str = " q, Esc, Ctrl-C   end
+ s                rank slow connections by outbox, dropped, round trip
  p, Space         stop the picture, and go on
  r                ask now
  ?                this, and away with it
@@ -61,7 +63,8 @@ impl Picture<'_> {
     }
 
     fn draw_head(&self, frame: &mut Frame<'_>, area: Rect) {
-        let [first, second] = panel::headlines(self.view);
+        let (first, parts) = panel::headlines(self.view);
+        let second = fitting(&parts, usize::from(area.width));
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let (name, rest) = first.split_at(first.find("  ").unwrap_or(first.len()));
         let state = match (self.trouble, self.is_paused) {
@@ -101,7 +104,9 @@ impl Picture<'_> {
         );
         let is_wide = area.width >= 2 * HALF_WIDTH_MIN;
         if is_wide {
-            let height = rest.height / 2;
+            let rows = slow.rows.len().max(topics.rows.len()).max(2);
+            let needed = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(4);
+            let height = needed.min(rest.height / 2);
             let mut upper = take(&mut rest, height);
             self.put_beside(frame, &mut upper, &slow, &topics);
             let mut lower = rest;
@@ -153,9 +158,11 @@ impl Picture<'_> {
             frame.render_widget(nothing.block(block), area);
             return;
         }
-        let constraints = widths(panel, shown)
-            .into_iter()
-            .map(|width| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX)));
+        let widths = widths_fitting(panel, shown, usize::from(area.width));
+        let columns = &panel.columns[..widths.len()];
+        let constraints = widths
+            .iter()
+            .map(|width| Constraint::Length(u16::try_from(*width).unwrap_or(u16::MAX)));
         let cell = |(text, column): (&str, &panel::Column)| {
             let side = if column.is_number {
                 Alignment::Right
@@ -164,16 +171,13 @@ impl Picture<'_> {
             };
             Cell::from(Text::from(text.to_owned()).alignment(side))
         };
-        let heads = panel
-            .columns
-            .iter()
-            .map(|column| cell((column.head, column)));
+        let heads = columns.iter().map(|column| cell((column.head, column)));
         let rows = panel.rows[..shown].iter().map(|row| {
-            let cells = row.cells.iter().map(String::as_str).zip(panel.columns);
+            let cells = row.cells.iter().map(String::as_str).zip(columns);
             TableRow::new(cells.map(cell)).style(self.mood(row.mood))
         });
         let table = Table::new(rows, constraints)
-            .column_spacing(2)
+            .column_spacing(COLUMN_SPACING)
             .header(
                 TableRow::new(heads).style(
                     self.style(Color::DarkGray)
@@ -222,6 +226,44 @@ impl Picture<'_> {
     }
 }
 
+/// As many of these as stand in a line of this width.
+fn fitting(parts: &[String], room: usize) -> String {
+    let mut line = String::new();
+    for part in parts {
+        let gap = if line.is_empty() { "" } else { "  " };
+        if width(&line) + gap.len() + width(part) > room {
+            break;
+        }
+        line.push_str(gap);
+        line.push_str(part);
+    }
+    line
+}
+
+/// How wide each column is that has room. The last one is mostly a text, whose end may be missing.
+fn widths_fitting(panel: &Panel, count: usize, room: usize) -> Vec<usize> {
+    const TEXT_MIN: usize = 8;
+    let mut widths = widths(panel, count);
+    let mut least = widths.clone();
+    if let (Some(last), Some(column)) = (least.last_mut(), panel.columns.last())
+        && !column.is_number
+    {
+        *last = TEXT_MIN.min(*last);
+    }
+    widths.truncate(columns_fitting(&least, room));
+    widths
+}
+
+/// How many columns stand side by side in this width, at least one.
+fn columns_fitting(widths: &[usize], room: usize) -> usize {
+    let mut used = 0;
+    let fits = widths.iter().take_while(|width| {
+        used += *width + usize::from(COLUMN_SPACING);
+        used <= room + usize::from(COLUMN_SPACING)
+    });
+    fits.count().max(1)
+}
+
 /// Cuts the upper part off.
 fn take(rest: &mut Rect, height: u16) -> Rect {
     let height = height.min(rest.height);
@@ -239,10 +281,10 @@ mod tests {
     use super::super::view::tests::{sample, view};
     use super::*;
 
-    fn screen(width: u16, height: u16, picture: &Picture<'_>) -> String {
+    fn screen(width: u16, height: u16, picture: &Picture<'_>) -> TestBackend {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| picture.draw(frame)).unwrap();
-        terminal.backend().to_string()
+        terminal.backend().clone()
     }
 
     #[test]
@@ -252,7 +294,9 @@ mod tests {
         let crowded = view(&now, &sample(10.0, 100));
         let usual = view(&sample(12.0, 300), &sample(10.0, 100));
         for view in [&crowded, &usual] {
-            for (width, height) in (0..40).flat_map(|w| (0..20).map(move |h| (w * 7, h * 4))) {
+            let widths = [0, 1, 2, 7, 20, 40, 63, 80, 127, 128, 300];
+            let heights = [0, 1, 3, 4, 5, 7, 8, 12, 24, 60];
+            for (width, height) in widths.into_iter().flat_map(|w| heights.map(|h| (w, h))) {
                 for shows_help in [false, true] {
                     let picture = Picture {
                         view,
@@ -268,6 +312,17 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_does_not_fit_is_left_out_as_a_whole() {
+        assert_eq!(columns_fitting(&[5, 5, 5], 19), 3);
+        assert_eq!(columns_fitting(&[5, 5, 5], 18), 2);
+        assert_eq!(columns_fitting(&[5, 5, 5], 3), 1);
+        let parts = ["12345".to_owned(), "67890".to_owned()];
+        assert_eq!(fitting(&parts, 12), "12345  67890");
+        assert_eq!(fitting(&parts, 11), "12345");
+        assert_eq!(fitting(&parts, 4), "");
+    }
+
+    #[test]
     fn a_usual_screen_shows_everything() {
         let view = view(&sample(12.0, 300), &sample(10.0, 100));
         let picture = Picture {
@@ -278,7 +333,7 @@ mod tests {
             has_colors: false,
         };
         for (width, height) in [(80, 40), (160, 40)] {
-            let shown = screen(width, height, &picture);
+            let shown = screen(width, height, &picture).to_string();
             for part in [
                 "tidegate 0.1.0",
                 "shards",
@@ -286,7 +341,7 @@ mod tests {
                 "slow connections, by outbox",
                 "last ends",
                 "topics, by",
-                "why connections ended",
+                "why: ends",
                 "q quit",
             ] {
                 assert!(

@@ -51,8 +51,8 @@ const fn number(head: &'static str) -> Column {
     Column { head, is_number }
 }
 
-/// The server in two lines.
-pub(super) fn headlines(view: &View) -> [String; 2] {
+/// The server in a line, and its numbers, the most important first.
+pub(super) fn headlines(view: &View) -> (String, Vec<String>) {
     let server = &view.server;
     let total = &view.total;
     let config = if server.config_last_reload_successful {
@@ -93,7 +93,7 @@ pub(super) fn headlines(view: &View) -> [String; 2] {
             short_span(p99)
         ));
     }
-    [first, parts.join("  ")]
+    (first, parts)
 }
 
 /// All panels, the most important first.
@@ -229,7 +229,7 @@ fn reasons(view: &View) -> Panel {
     let refusals = view.refusals.iter().map(|count| row("refused", count));
     let dropped = view.dropped.iter().map(|count| row("dropped", count));
     Panel {
-        title: "why connections ended, handshakes failed, messages were dropped".to_owned(),
+        title: "why: ends, refusals, drops".to_owned(),
         columns: COLUMNS,
         rows: closes.chain(refusals).chain(dropped).collect(),
         empty: "nothing has ended yet",
@@ -295,13 +295,13 @@ mod tests {
                 assert!(!odd, "{row:?}");
             }
         }
-        let [first, second] = headlines(&view);
+        let (first, parts) = headlines(&view);
         assert_eq!(
             first,
             "tidegate 0.1.0  ready  up 12s  127.0.0.1:9090  no file"
         );
         assert_eq!(
-            second,
+            parts.join("  "),
             "14 connections  200 in/s  400 out/s  0.50 cores  1 MiB  30 of no limit files  \
              rtt up to 1 ms / 1 ms"
         );

@@ -124,13 +124,12 @@ impl Screen {
             }
             is_new = event::poll(KEY_WAIT)?;
             if is_new {
-                match event::read()? {
-                    Event::Key(key) if key.kind != KeyEventKind::Release => {
-                        if self.is_end(key, orders) {
-                            return Ok(());
-                        }
-                    }
-                    _ => {}
+                let key = match event::read()? {
+                    Event::Key(key) if key.kind != KeyEventKind::Release => Some(key),
+                    _ => None,
+                };
+                if key.is_some_and(|key| self.is_end(key, orders)) {
+                    return Ok(());
                 }
             }
         }

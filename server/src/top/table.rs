@@ -13,9 +13,8 @@ const ROWS_MAX: usize = 10;
 /// The view as text, which ends with a line feed.
 pub(super) fn of(view: &View) -> String {
     let mut text = String::new();
-    for line in panel::headlines(view) {
-        let _ = writeln!(text, "{line}");
-    }
+    let (first, parts) = panel::headlines(view);
+    let _ = writeln!(text, "{first}\n{}", parts.join("  "));
     for panel in panel::all(view) {
         put(&mut text, &panel);
     }

@@ -262,56 +262,9 @@ pub(super) mod tests {
 
     /// A server that has been up for so long and has done everything so often.
     pub(crate) fn sample(uptime_seconds: f64, count: u64) -> Sample {
-        let shard = |shard| ShardStatus {
-            shard,
-            core: Some(shard),
-            connections: 7,
-            sessions: 6,
-            topics: 5,
-            behind: 1,
-            accepted: count,
-            opens: count,
-            messages_in: count,
-            messages_out: 2 * count,
-            bytes_in: 10 * count,
-            bytes_out: 20 * count,
-            publications: count,
-            mail_sent: count,
-            mail_refused: 3,
-            accept_failures: 4,
-            turns: count,
-            cpu_seconds: Some(uptime_seconds / 4.0),
-        };
-        let status = Status {
-            version: "0.1.0".to_owned(),
-            phase: "ready".to_owned(),
-            uptime_seconds,
-            config: ConfigStatus {
-                file: None,
-                taken_at_seconds: 1,
-                last_reload_successful: true,
-            },
-            process: ProcessStatus {
-                id: 1,
-                cpu_seconds: Some(uptime_seconds / 2.0),
-                resident_bytes: Some(1 << 20),
-                open_files: Some(30),
-                max_files: None,
-            },
-            shards: vec![shard(0), shard(1)],
-            closes: [("reset".to_owned(), count), ("idle".to_owned(), 2 * count)].into(),
-            refusals: BTreeMap::new(),
-            dropped: [("latest".to_owned(), 0)].into(),
-            round_trips: RoundTripStatus {
-                steps_seconds: vec![0.001, 0.01],
-                counts: vec![99 * count, count, 0],
-                sum_seconds: 1.0,
-            },
-            log_lines_dropped: 0,
-        };
         let name = "caf\u{e9}\u{1b}[31m".to_owned();
         Sample {
-            status,
+            status: status(uptime_seconds, count),
             topics: vec![Topic {
                 name: name.clone(),
                 subscribers: 9,
@@ -338,6 +291,56 @@ pub(super) mod tests {
                 code: None,
                 age_seconds: 10.0,
             }],
+        }
+    }
+
+    fn status(uptime_seconds: f64, count: u64) -> Status {
+        let shard = |shard| ShardStatus {
+            shard,
+            core: Some(shard),
+            connections: 7,
+            sessions: 6,
+            topics: 5,
+            behind: 1,
+            accepted: count,
+            opens: count,
+            messages_in: count,
+            messages_out: 2 * count,
+            bytes_in: 10 * count,
+            bytes_out: 20 * count,
+            publications: count,
+            mail_sent: count,
+            mail_refused: 3,
+            accept_failures: 4,
+            turns: count,
+            cpu_seconds: Some(uptime_seconds / 4.0),
+        };
+        Status {
+            version: "0.1.0".to_owned(),
+            phase: "ready".to_owned(),
+            uptime_seconds,
+            config: ConfigStatus {
+                file: None,
+                taken_at_seconds: 1,
+                last_reload_successful: true,
+            },
+            process: ProcessStatus {
+                id: 1,
+                cpu_seconds: Some(uptime_seconds / 2.0),
+                resident_bytes: Some(1 << 20),
+                open_files: Some(30),
+                max_files: None,
+            },
+            shards: vec![shard(0), shard(1)],
+            closes: [("reset".to_owned(), count), ("idle".to_owned(), 2 * count)].into(),
+            refusals: BTreeMap::new(),
+            dropped: [("latest".to_owned(), 0)].into(),
+            round_trips: RoundTripStatus {
+                steps_seconds: vec![0.001, 0.01],
+                counts: vec![99 * count, count, 0],
+                sum_seconds: 1.0,
+            },
+            log_lines_dropped: 0,
         }
     }
 
@@ -370,11 +373,11 @@ pub(super) mod tests {
 
     #[test]
     fn a_server_that_was_started_anew_counts_from_nothing() {
-        let view = view(&sample(4.0, 8), &sample(1_000.0, 5_000));
-        assert!(is(view.server.seconds, 4.0));
-        assert!(is(view.shards[0].messages_in_per_second, 2.0));
-        assert!(is(view.total.busy_ratio.unwrap(), 0.5));
-        let same = super::tests::view(&sample(4.0, 8), &sample(4.0, 8));
+        let later = view(&sample(4.0, 8), &sample(1_000.0, 5_000));
+        assert!(is(later.server.seconds, 4.0));
+        assert!(is(later.shards[0].messages_in_per_second, 2.0));
+        assert!(is(later.total.busy_ratio.unwrap(), 0.5));
+        let same = view(&sample(4.0, 8), &sample(4.0, 8));
         assert!(
             is(same.total.messages_in_per_second, 0.0),
             "no division by nothing"
