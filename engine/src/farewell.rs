@@ -38,7 +38,8 @@ pub enum Parting {
     /// then it is closed. For those who share the port with others: a connect that came now is
     /// sent once more by its client's system, a second later, and reaches one of them.
     Hush,
-    /// It is let go of, and whoever waits in its queue stays there: others hold the same socket.
+    /// It is let go of: others hold the same socket, and whoever waits in its queue is taken here or
+    /// left to them.
     HandOn,
 }
 

@@ -81,7 +81,7 @@ class Program:
     def __init__(self, options, io, **further):
         command = [options.program, "serve", "-c", "/dev/null", "--io", io, "--shards", "2"]
         command += ["--drain-timeout", options.drain, "--ping-interval", "0s"]
-        command += further.pop("options", [])
+        command += further.pop("ports")
         command = further.pop("before", []) + command
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **further
@@ -123,7 +123,7 @@ def alive(number):
 
 async def upgrade(options, io):
     ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    first = Program(options, io, options=ports)
+    first = Program(options, io, ports=ports)
     port = int((await first.says(r"listening on http://[\d.]+:(\d+)"))[1])
     await first.says(r"\nready\n")
     yield ("127.0.0.1", port)
@@ -143,14 +143,14 @@ async def upgrade(options, io):
 
 async def shared(options, io):
     ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--share-port"]
-    server = Program(options, io, options=ports)
+    server = Program(options, io, ports=ports)
     port = int((await server.says(r"listening on http://[\d.]+:(\d+)"))[1])
     await server.says(r"\nready\n")
     yield ("127.0.0.1", port)
     ports[1] = f"127.0.0.1:{port}"
     try:
         for _ in range(options.restarts):
-            following = Program(options, io, options=ports)
+            following = Program(options, io, ports=ports)
             await following.says(r"\nready\n")
             server.process.terminate()
             before, server = server, following
@@ -176,7 +176,7 @@ async def activated(options, io):
 
     def start():
         ports = ["--admin", "127.0.0.1:0"]
-        return Program(options, io, options=ports, before=before, pass_fds=(number,))
+        return Program(options, io, ports=ports, before=before, pass_fds=(number,))
 
     server = start()
     await server.says(r"\nready\n")

@@ -87,8 +87,8 @@ pub enum Op<'a> {
     /// Let no further connect begin; those under way are completed, and accepted. Then comes
     /// [`Op::Deafen`].
     Hush,
-    /// Accept nobody any more, and let go of the listener: whoever waits in its queue stays there,
-    /// for others who hold the same socket.
+    /// Accept nobody any more, and let go of the listeners, whose sockets others hold as well: of
+    /// those who wait in the queues, some are taken, and the others are left to them.
     HandOn,
     /// Take charge of an accepted peer under this number, and start to receive from it.
     Open {

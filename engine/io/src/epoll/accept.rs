@@ -13,6 +13,14 @@ impl EpollDriver {
     /// Accepts one peer of this listener; `None` when its queue is empty or the turn has had its
     /// share.
     pub(super) fn accept(&mut self, index: usize) -> Option<Completion<'static>> {
+        let completion = self.take(index);
+        if matches!(completion, Some(Completion::Refused { .. })) {
+            self.listen(false);
+        }
+        completion
+    }
+
+    fn take(&mut self, index: usize) -> Option<Completion<'static>> {
         let door = self.doors.get_mut(index)?;
         while door.accepts_left > 0 {
             door.accepts_left -= 1;
@@ -34,7 +42,6 @@ impl EpollDriver {
                 Err(Errno::AGAIN) => return None,
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
                 Err(error) => {
-                    self.listen(false);
                     return Some(Completion::Refused {
                         error: error.into(),
                     });
@@ -73,16 +80,6 @@ impl EpollDriver {
     }
 
     pub(super) fn deafen(&mut self) {
-        for index in 0..self.doors.len() {
-            self.doors[index].accepts_left = usize::MAX;
-            while let Some(completion) = self.accept(index) {
-                let refused = matches!(completion, Completion::Refused { .. });
-                self.sockets.say(completion);
-                if refused {
-                    break;
-                }
-            }
-        }
         self.hand_on();
     }
 
@@ -91,9 +88,20 @@ impl EpollDriver {
     }
 
     pub(super) fn hand_on(&mut self) {
-        for door in self.doors.drain(..) {
+        for index in 0..self.doors.len() {
             // As long as anybody holds the socket, epoll would tell of it.
-            let _ = epoll::delete(&self.epoll, &door.listener.fd);
+            let _ = epoll::delete(&self.epoll, &self.doors[index].listener.fd);
+            // If others wait for the same socket and we were the one that was woken, nobody else
+            // knows of who has come.
+            self.doors[index].accepts_left = usize::MAX;
+            while let Some(completion) = self.take(index) {
+                let refused = matches!(completion, Completion::Refused { .. });
+                self.sockets.say(completion);
+                if refused {
+                    break;
+                }
+            }
         }
+        self.doors.clear();
     }
 }

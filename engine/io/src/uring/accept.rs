@@ -59,7 +59,7 @@ impl UringDriver {
         };
         if !accepting {
             if self.deaf {
-                self.doors[index].listener = None;
+                self.give_up(index);
             } else if self.listening {
                 self.listen();
             }
@@ -91,8 +91,17 @@ impl UringDriver {
     }
 
     fn deafen_one(&mut self, index: usize) {
-        let door = &mut self.doors[index];
-        let Some(listener) = &door.listener else {
+        self.take_queue(index);
+        if let Some(listener) = &self.doors[index].listener {
+            // The request under way holds the socket open, but nobody connects to it any more.
+            listener.shut();
+        }
+        self.let_go(index);
+    }
+
+    /// Accepts whoever waits.
+    fn take_queue(&mut self, index: usize) {
+        let Some(listener) = &self.doors[index].listener else {
             return;
         };
         loop {
@@ -100,7 +109,8 @@ impl UringDriver {
             match accept_with(&listener.fd, flags) {
                 Ok(fd) => self.accepted.push_back((index, fd)),
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
-                Err(Errno::AGAIN) => break,
+                // It does not listen any more.
+                Err(Errno::AGAIN | Errno::INVAL) => break,
                 Err(error) => {
                     self.sockets.say(Completion::Refused {
                         error: error.into(),
@@ -109,9 +119,6 @@ impl UringDriver {
                 }
             }
         }
-        // The request under way holds the socket open, but nobody connects to it any more.
-        listener.shut();
-        self.let_go(index);
     }
 
     pub(super) fn hush(&mut self) {
@@ -119,7 +126,7 @@ impl UringDriver {
         listeners.for_each(Listener::hush);
     }
 
-    /// Whoever the kernel has accepted for us meanwhile is ours.
+    /// Whoever the kernel has accepted for us meanwhile is ours, too.
     pub(super) fn hand_on(&mut self) {
         if !self.deaf {
             self.deaf = true;
@@ -128,12 +135,18 @@ impl UringDriver {
     }
 
     fn let_go(&mut self, index: usize) {
-        let door = &mut self.doors[index];
-        if door.accepting {
+        if self.doors[index].accepting {
             self.ring.cancel(accept_token(index));
         } else {
-            door.listener = None;
+            self.give_up(index);
         }
+    }
+
+    /// The kernel wakes one of those who wait for the same socket. If that was our request, which
+    /// has ended, nobody else knows of who has come: it is ours.
+    fn give_up(&mut self, index: usize) {
+        self.take_queue(index);
+        self.doors[index].listener = None;
     }
 }
 
