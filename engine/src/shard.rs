@@ -297,8 +297,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let open = self.core.connections[slot as usize].as_open();
         let user = open.and_then(|open| self.handler.user(&open.state));
         let user = user.cloned();
-        self.core
-            .record_end(slot, phase, reason, code, errno, user);
+        self.core.record_end(slot, phase, reason, code, errno, user);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },

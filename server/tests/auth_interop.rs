@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use support::counterpart::{self, Counterpart};
 use support::folder::Folder;
@@ -34,9 +34,11 @@ fn guarded() -> (Guarded, String) {
 #[track_caller]
 fn python(guarded: &Guarded) -> Option<Counterpart> {
     let python = counterpart::folder().join("venv/bin/python");
-    let has = Command::new(&python).args(["-c", "import jwt, cryptography, websockets"]);
-    let mut has = has_quietly(has);
-    if !has.status().is_ok_and(|status| status.success()) {
+    let looked = Command::new(&python)
+        .args(["-c", "import jwt, cryptography, websockets"])
+        .stderr(Stdio::null())
+        .status();
+    if !looked.is_ok_and(|status| status.success()) {
         return None;
     }
     let mut command = Command::new(&python);
@@ -45,15 +47,11 @@ fn python(guarded: &Guarded) -> Option<Counterpart> {
     Some(Counterpart::start(&mut command))
 }
 
-fn has_quietly(command: &mut Command) -> Command {
-    let mut quiet = Command::new(command.get_program());
-    quiet.args(command.get_args()).stderr(std::process::Stdio::null());
-    quiet
-}
-
 fn claims(further: &str) -> String {
     // Without a space: a line is cut at spaces.
-    format!("{{\"sub\":\"alice\",\"iss\":\"https://id.example\",\"exp\":{EXP},\"aud\":\"chat\"{further}}}")
+    format!(
+        "{{\"sub\":\"alice\",\"iss\":\"https://id.example\",\"exp\":{EXP},\"aud\":\"chat\"{further}}}"
+    )
 }
 
 /// What a counterpart says next.
@@ -86,7 +84,10 @@ fn tokens_of_another_implementation_are_taken() {
     ];
     for (algorithm, file) in &keys {
         let mut open = |claims: &str, kid: &str| {
-            let token = tell(&mut peer, &format!("make {algorithm} {file} {kid} {claims}"));
+            let token = tell(
+                &mut peer,
+                &format!("make {algorithm} {file} {kid} {claims}"),
+            );
             assert_eq!(token.split('.').count(), 3, "{token}");
             tell(&mut peer, &format!("open /echo {token}"))
         };
@@ -102,14 +103,29 @@ fn tokens_of_another_implementation_are_taken() {
         let elsewhere = claims("").replace("id.example", "evil.example");
         assert_eq!(open(&elsewhere, "-"), "refused 401", "{algorithm}");
     }
-    let token = tell(&mut peer, &format!("make ES256 {} - {}", key("other.pem"), claims("")));
-    assert_eq!(tell(&mut peer, &format!("open /echo {token}")), "refused 401");
+    let token = tell(
+        &mut peer,
+        &format!("make ES256 {} - {}", key("other.pem"), claims("")),
+    );
+    assert_eq!(
+        tell(&mut peer, &format!("open /echo {token}")),
+        "refused 401"
+    );
     let feed = claims(",\"tidegate\":{\"hear\":[\"news\"]}");
-    let token = tell(&mut peer, &format!("make ES256 {} - {feed}", key("p256.pem")));
-    assert_eq!(tell(&mut peer, &format!("open /feed/other {token}")), "refused 403");
+    let token = tell(
+        &mut peer,
+        &format!("make ES256 {} - {feed}", key("p256.pem")),
+    );
+    assert_eq!(
+        tell(&mut peer, &format!("open /feed/other {token}")),
+        "refused 403"
+    );
     // And what we make is what they take apart: it is the same key.
     let ours = guarded.token("alice", &["--key-file", &key("ed25519.pem")]);
-    assert_eq!(tell(&mut peer, &format!("open /echo {ours}")), "heard hello");
+    assert_eq!(
+        tell(&mut peer, &format!("open /echo {ours}")),
+        "heard hello"
+    );
 }
 
 #[test]

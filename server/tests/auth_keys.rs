@@ -19,7 +19,10 @@ fn jwk(kid: &str, public: &str) -> Value {
     let text = fs::read_to_string(key(public)).expect("a key");
     let inner: String = text.lines().filter(|line| !line.starts_with('-')).collect();
     // 12 bytes of DER stand before the key, which are 16 characters; base64url knows no + and /.
-    let x = inner[16..].replace('+', "-").replace('/', "_").replace('=', "");
+    let x = inner[16..]
+        .replace('+', "-")
+        .replace('/', "_")
+        .replace('=', "");
     serde_json::json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "use": "sig", "x": x})
 }
 
@@ -103,7 +106,9 @@ fn keys_are_kept_while_the_issuer_is_away() {
         (status(&guarded, &other) == 101).then_some(())
     });
     assert_eq!(status(&guarded, &good), 401);
-    guarded.server.until_metric("tidegate_auth_fetched_keys", &[], 1);
+    guarded
+        .server
+        .until_metric("tidegate_auth_fetched_keys", &[], 1);
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl<H: Handler> Core<H> {
         self.record(slot, Phase::Handshake, side, "gone", None, errno, None);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one for each column of the record")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each column of the record"
+    )]
     fn record(
         &mut self,
         slot: u32,

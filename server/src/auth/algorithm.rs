@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn there_is_no_none_and_names_know_case() {
-        for name in ["none", "None", "NONE", "", "hs256", "ES512", "HS256 ", "RSA1_5"] {
+        for name in [
+            "none", "None", "NONE", "", "hs256", "ES512", "HS256 ", "RSA1_5",
+        ] {
             assert_eq!(Algorithm::named(name), None, "{name:?}");
         }
         for one in Algorithm::ALL {

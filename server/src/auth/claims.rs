@@ -55,7 +55,9 @@ impl Claims {
     }
 
     fn get(&self, name: &str) -> Option<&Value> {
-        self.iter().find(|(known, _)| *known == name).map(|(_, v)| v)
+        self.iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, v)| v)
     }
 
     /// RFC 7519, 2: seconds since 1970, not always whole ones.
@@ -70,9 +72,7 @@ impl Claims {
             (Some(seconds), _) => Duration::from_secs(seconds),
             // What lies before 1970 has passed, and what no clock will show never comes.
             (None, Some(seconds)) if seconds < 0.0 => Duration::ZERO,
-            (None, Some(seconds)) => {
-                Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-            }
+            (None, Some(seconds)) => Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX),
             (None, None) => return Err(Denial::Malformed),
         };
         Ok(Some(date))
@@ -297,7 +297,10 @@ mod tests {
         assert_eq!(by(r#","iss":"https://id.example""#), Ok(()));
         assert_eq!(by(r#","iss":"https://id.example/""#), Err(Denial::Issuer));
         assert_eq!(by(""), Err(Denial::Issuer));
-        assert_eq!(by(r#","iss":["https://id.example"]"#), Err(Denial::Malformed));
+        assert_eq!(
+            by(r#","iss":["https://id.example"]"#),
+            Err(Denial::Malformed)
+        );
     }
 
     #[test]

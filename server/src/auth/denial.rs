@@ -179,7 +179,10 @@ impl Tally {
 
     /// Each cause that has happened, with how often.
     pub(crate) fn denials(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self.denials.iter().map(|count| count.load(Ordering::Relaxed));
+        let counts = self
+            .denials
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         let all = Denial::ALL.into_iter().map(Denial::cause).zip(counts);
         all.filter(|(_, count)| *count > 0)
     }

@@ -110,8 +110,7 @@ impl Gate {
     fn work(&self, jobs: &Receiver<Job>) {
         for job in jobs {
             let fetched = self.remote.keys();
-            let is_unknown =
-                job.auth.remote.is_some() && !job.auth.knows_key(&job.text, &fetched);
+            let is_unknown = job.auth.remote.is_some() && !job.auth.knows_key(&job.text, &fetched);
             if is_unknown {
                 self.remote.look_for_key(job);
                 continue;

@@ -60,7 +60,11 @@ impl KeySet {
         while let Some(start) = rest.find("-----BEGIN ") {
             let end = rest[start..]
                 .find("-----END ")
-                .and_then(|end| rest[start + end + 9..].find("-----").map(|more| end + 9 + more + 5))
+                .and_then(|end| {
+                    rest[start + end + 9..]
+                        .find("-----")
+                        .map(|more| end + 9 + more + 5)
+                })
                 .ok_or("a block of PEM has no end")?;
             keys.push(pem_key(&rest[start..start + end])?);
             rest = &rest[start + end..];

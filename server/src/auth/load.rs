@@ -87,7 +87,8 @@ fn rights(word: &str) -> Rights {
 impl Loader<'_> {
     fn fault(&mut self, key: &str, text: &str) {
         let source = self.values.source(key).clone();
-        self.faults.push(Fault::new(source, &format!("{key}: {text}")));
+        self.faults
+            .push(Fault::new(source, &format!("{key}: {text}")));
     }
 
     /// The content of the file that a key names, if it names one.
@@ -261,7 +262,9 @@ impl Loader<'_> {
                 return;
             }
             if matches!(when, "required" | "optional") && places.is_empty() {
-                fault(&format!("auth = \"{when}\" needs a place: write from in [auth]"));
+                fault(&format!(
+                    "auth = \"{when}\" needs a place: write from in [auth]"
+                ));
                 return;
             }
         }

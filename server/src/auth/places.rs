@@ -189,7 +189,9 @@ mod tests {
         assert_eq!(Place::named("subprotocol"), Some(Place::Subprotocol));
         let cookie = Place::Cookie("a:b".to_owned());
         assert_eq!(Place::named("cookie:a:b"), Some(cookie));
-        for odd in ["", "cookie", "cookie:", "query:", "header:x", "Header", "body"] {
+        for odd in [
+            "", "cookie", "cookie:", "query:", "header:x", "Header", "body",
+        ] {
             assert_eq!(Place::named(odd), None, "{odd}");
         }
     }

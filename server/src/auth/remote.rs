@@ -253,7 +253,11 @@ impl Fetcher {
             let count = keys.len();
             let mut state = self.shared.state();
             // It may have been told another source meanwhile.
-            if state.source.as_ref().is_some_and(|now| now.url == source.url) {
+            if state
+                .source
+                .as_ref()
+                .is_some_and(|now| now.url == source.url)
+            {
                 state.keys = Arc::new(keys);
             }
             count

@@ -26,12 +26,14 @@ impl Topics {
     pub(crate) fn include(&self, topic: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Some(patterns) => patterns.iter().any(|pattern| {
-                match pattern.strip_suffix('*') {
-                    Some(start) => topic.starts_with(start),
-                    None => pattern == topic,
-                }
-            }),
+            Self::Some(patterns) => {
+                patterns
+                    .iter()
+                    .any(|pattern| match pattern.strip_suffix('*') {
+                        Some(start) => topic.starts_with(start),
+                        None => pattern == topic,
+                    })
+            }
         }
     }
 

@@ -94,7 +94,11 @@ fn every_algorithm_is_taken_with_its_key_and_where_it_is_allowed() {
         let only = auth(all_keys(), Algorithms::of(&[algorithm]));
         for other in Algorithm::ALL {
             let expected = (other == algorithm).then_some(()).ok_or(Denial::Algorithm);
-            assert_eq!(judge(&only, &token(other)), expected, "{algorithm}, {other}");
+            assert_eq!(
+                judge(&only, &token(other)),
+                expected,
+                "{algorithm}, {other}"
+            );
         }
         let at_once = all.judge_at_once(&text, HOUR);
         assert_eq!(at_once.is_some(), algorithm.is_symmetric(), "{algorithm}");
@@ -222,8 +226,19 @@ fn what_cannot_check_signatures_is_left_out_of_a_set() {
         let keys = set(&[odd.clone(), jwk("b", &json!({}))]).unwrap();
         assert_eq!(keys.len(), 1, "{odd}");
     }
-    for text in ["", "[]", "{}", "null", "{\"keys\":{}}", "{\"keys\":[]}", "<html>"] {
-        assert!(KeySet::of_jwks(text.as_bytes(), Secrets::Taken).is_err(), "{text}");
+    for text in [
+        "",
+        "[]",
+        "{}",
+        "null",
+        "{\"keys\":{}}",
+        "{\"keys\":[]}",
+        "<html>",
+    ] {
+        assert!(
+            KeySet::of_jwks(text.as_bytes(), Secrets::Taken).is_err(),
+            "{text}"
+        );
     }
     let fetched = json!({"keys": [jwk("a", &json!({}))]}).to_string();
     assert!(KeySet::of_jwks(fetched.as_bytes(), Secrets::Skipped).is_err());
@@ -237,7 +252,11 @@ fn hundreds_of_keys_are_found_by_name_and_not_all_tried() {
     let key = EncodingKey::from_secret(SECRET);
     let by = |kid: Option<&str>| judge(&auth, &signed(Algorithm::Hs256, &key, kid));
     assert_eq!(by(Some(&name(KEYS_MAX - 1))), Ok(()));
-    assert_eq!(by(None), Err(Denial::Key), "more than {KEYS_TRIED_MAX} may fit");
+    assert_eq!(
+        by(None),
+        Err(Denial::Key),
+        "more than {KEYS_TRIED_MAX} may fit"
+    );
     let more: Vec<Value> = (0..=KEYS_MAX).map(|n| jwk(&name(n), &json!({}))).collect();
     assert!(set(&more).is_err());
 }

@@ -150,7 +150,8 @@ fn claims(settings: &GenSettings, auth: &Auth) -> Result<Value, Failure> {
 fn secret_keys(bytes: &[u8]) -> Vec<(Algorithm, EncodingKey)> {
     let secret = bytes.trim_ascii();
     let fits = fit_of_secret(secret).iter();
-    fits.map(|one| (one, EncodingKey::from_secret(secret))).collect()
+    fits.map(|one| (one, EncodingKey::from_secret(secret)))
+        .collect()
 }
 
 /// A private key, for each algorithm that it may be for.
@@ -278,7 +279,9 @@ fn as_lines(
         }
     }
     for (name, value) in claims.into_iter().flat_map(Claims::iter) {
-        let seconds = value.as_u64().filter(|_| ["exp", "nbf", "iat"].contains(&name));
+        let seconds = value
+            .as_u64()
+            .filter(|_| ["exp", "nbf", "iat"].contains(&name));
         let when = seconds.map(|seconds| show_when(Duration::from_secs(seconds), now));
         line(name, &format!("{value}{}", when.unwrap_or_default()));
     }

@@ -98,9 +98,15 @@ mod tests {
         let users = Arc::new(Users::default());
         let alice: Arc<str> = "alice".into();
         let taken = std::thread::scope(|scope| {
-            let take = || (0..50).filter_map(|_| users.seat(&alice, 100)).collect::<Vec<_>>();
+            let take = || {
+                (0..50)
+                    .filter_map(|_| users.seat(&alice, 100))
+                    .collect::<Vec<_>>()
+            };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
-            let all = threads.into_iter().flat_map(|thread| thread.join().unwrap());
+            let all = threads
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap());
             all.collect::<Vec<_>>()
         });
         assert_eq!(taken.len(), 100);

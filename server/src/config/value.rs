@@ -166,9 +166,7 @@ impl Kind {
                 "write a text of at most {TEXT_SIZE_MAX} bytes, without quotation marks, \
                  backslashes and control characters"
             ),
-            Self::Texts { .. } => {
-                "write a list of texts, such as [\"one\", \"two\"]".to_owned()
-            }
+            Self::Texts { .. } => "write a list of texts, such as [\"one\", \"two\"]".to_owned(),
         }
     }
 

@@ -288,7 +288,9 @@ fn who_is_lost_undecided_is_counted_and_given_back() {
         }
         // Its end may be seen only when it is received from again.
         court.decide(id, upgrade());
-        court.until(&mut peers, "it is gone", |court, _| court.connections() == 0);
+        court.until(&mut peers, "it is gone", |court, _| {
+            court.connections() == 0
+        });
         let docket = court.docket.borrow();
         assert_eq!(docket.opens.len(), docket.ends.len());
         let refused = court.refusals();
@@ -314,7 +316,9 @@ fn a_drain_ends_what_is_undecided_and_opens_nothing_more() {
         });
         let answer = String::from_utf8_lossy(&peers[0].refused).into_owned();
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        court.until(&mut peers, "it is gone", |court, _| court.connections() == 0);
+        court.until(&mut peers, "it is gone", |court, _| {
+            court.connections() == 0
+        });
         let cause = if decided { "draining" } else { "undecided" };
         assert_eq!(court.refusals(), [(cause, 1)]);
     }

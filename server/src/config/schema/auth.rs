@@ -31,11 +31,7 @@ pub(super) const PUBLIC_KEY_FILE: Key = text(
     "Public keys as PEM (RSA, P-256, P-384, Ed25519), one after another",
 );
 
-pub(super) const JWKS_FILE: Key = text(
-    "auth.jwks-file",
-    "FILE",
-    "Keys as a JWK set (RFC 7517)",
-);
+pub(super) const JWKS_FILE: Key = text("auth.jwks-file", "FILE", "Keys as a JWK set (RFC 7517)");
 
 pub(super) const JWKS_URL: Key = text(
     "auth.jwks-url",
