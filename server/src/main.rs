@@ -24,6 +24,8 @@ mod routes;
 mod settings;
 mod signals;
 mod startup;
+mod stripes;
+mod tally;
 mod units;
 mod voice;
 
