@@ -51,7 +51,7 @@ pub(crate) struct Auth {
     /// How long a client may take for its first message.
     pub(crate) deadline: Duration,
     /// How many connections a user may have, if there is a cap.
-    pub(crate) user_connections_max: Option<usize>,
+    pub(crate) user_connections_max: Option<u32>,
     /// What is allowed, and may not be meant.
     pub(crate) warnings: Vec<String>,
 }

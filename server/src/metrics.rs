@@ -416,6 +416,11 @@ impl Collector for Tokens {
             let labels = [("result", result)];
             write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
         }
+        let help = "Users whose connections are counted, where there is a cap";
+        let users = self.gate.users.count() as u64;
+        encoder
+            .encode_descriptor("tidegate_auth_users", help, None, MetricType::Gauge)?
+            .encode_gauge(&users)?;
         let help = "Keys of the JWK set that was fetched last";
         let keys = self.gate.remote.keys().len() as u64;
         encoder

@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use support::counterpart::{self, Counterpart};
 use support::folder::Folder;
@@ -34,23 +34,17 @@ fn guarded() -> (Guarded, String) {
 #[track_caller]
 fn python(guarded: &Guarded) -> Option<Counterpart> {
     let python = counterpart::folder().join("venv/bin/python");
-    let has = Command::new(&python).args(["-c", "import jwt, cryptography, websockets"]);
-    let mut has = has_quietly(has);
-    if !has.status().is_ok_and(|status| status.success()) {
+    let looked = Command::new(&python)
+        .args(["-c", "import jwt, cryptography, websockets"])
+        .stderr(Stdio::null())
+        .status();
+    if !looked.is_ok_and(|status| status.success()) {
         return None;
     }
     let mut command = Command::new(&python);
     command.arg("-u").arg(counterpart::peer("tokens.py"));
     command.arg(format!("ws://{}", guarded.server.public));
     Some(Counterpart::start(&mut command))
-}
-
-fn has_quietly(command: &mut Command) -> Command {
-    let mut quiet = Command::new(command.get_program());
-    quiet
-        .args(command.get_args())
-        .stderr(std::process::Stdio::null());
-    quiet
 }
 
 fn claims(further: &str) -> String {

@@ -4,12 +4,15 @@
 mod support;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use support::client::Client;
 use support::clock;
+use support::counterpart::Counterpart;
 use support::folder::Folder;
 use support::issuer::{Answer, Issuer};
+use support::server::Server;
 use support::tokens::{Guarded, endpoints, key};
 use support::wire;
 
@@ -141,6 +144,54 @@ fn an_issuer_that_was_never_there_makes_nobody_wait_for_ever() {
     let secret = guarded.folder.write("known", &"\0".repeat(64));
     let forged = guarded.token("alice", &["--secret-file", &secret, "--kid", "s"]);
     assert_eq!(status(&guarded, &forged), 401);
+}
+
+#[test]
+fn keys_come_over_https_from_whom_the_system_trusts_and_from_nobody_else() {
+    let folder = Folder::new();
+    let made = Command::new("openssl")
+        .current_dir(folder.path())
+        .args(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=issuer"
+                .split(' '),
+        )
+        .args("-keyout key.pem -out certificate.pem -addext subjectAltName=IP:127.0.0.1".split(' '))
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .stderr(Stdio::null())
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        let name = "keys_come_over_https_from_whom_the_system_trusts_and_from_nobody_else";
+        return support::skip::skipped(name, "there is no openssl");
+    }
+    let Answer::Set(body) = set(&[jwk("a", "ed25519.pub.pem")]) else {
+        unreachable!("it is a set");
+    };
+    folder.write("jwks.json", &body);
+    let mut openssl = Command::new("openssl");
+    openssl.current_dir(folder.path());
+    openssl.args("s_server -accept 127.0.0.1:0 -cert certificate.pem -key key.pem -WWW".split(' '));
+    let issuer = Counterpart::start(openssl.stderr(Stdio::null()));
+    let address = clock::until("it listens", || {
+        let line = issuer.next().expect("it says where");
+        line.strip_prefix("ACCEPT ").map(str::to_owned)
+    });
+    let auth = format!("[auth]\njwks-url = \"https://{address}/jwks.json\"\n");
+    let config = folder.write("tidegate.toml", &(auth + &endpoints("required")));
+    let trusted = folder.path().join("certificate.pem");
+    let other = folder.write("other.pem", "");
+    for (file, expected) in [(trusted.to_str().expect("UTF-8"), 101), (&other, 503)] {
+        let mut command = support::server::program();
+        command
+            .env("SSL_CERT_FILE", file)
+            .env_remove("SSL_CERT_DIR");
+        let guarded = Guarded {
+            server: Server::from(command, &["-c", &config]),
+            folder: Folder::new(),
+            config: config.clone(),
+        };
+        let good = token(&guarded, "a", "ed25519.pem");
+        assert_eq!(status(&guarded, &good), expected, "{file}");
+    }
 }
 
 #[test]

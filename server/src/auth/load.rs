@@ -70,7 +70,9 @@ impl Auth {
             remote,
             anonymous: rights(values.choice("auth.anonymous-rights")),
             deadline: values.span("auth.deadline"),
-            user_connections_max: user_connections_max.filter(|max| *max > 0),
+            user_connections_max: user_connections_max
+                .filter(|max| *max > 0)
+                .and_then(|max| u32::try_from(max).ok()),
             warnings: loader.warnings,
         })
     }

@@ -2,9 +2,14 @@
 
 use std::process::Stdio;
 
+use serde_json::Value;
+
+use super::client::Client;
 use super::counterpart::root;
 use super::folder::Folder;
+use super::http::Response;
 use super::server::{self, Server};
+use super::wire;
 
 /// A secret that is long enough for each algorithm.
 pub(crate) const SECRET: &str =
@@ -105,4 +110,57 @@ pub(crate) fn check(config: &str, token: &str, options: &[&str]) -> (Option<i32>
         output.status.code(),
         String::from_utf8(text).expect("UTF-8"),
     )
+}
+
+/// What a request with these header lines is answered; the client is open after a 101.
+#[track_caller]
+pub(crate) fn ask(guarded: &Guarded, path: &str, lines: &[&str]) -> (Client, Response) {
+    let mut client = guarded.server.connect();
+    client.send(wire::upgrade(path, lines).as_bytes());
+    let response = client.head();
+    (client, response)
+}
+
+/// The same, of which only the status matters.
+#[track_caller]
+pub(crate) fn status(guarded: &Guarded, path: &str, lines: &[&str]) -> u16 {
+    ask(guarded, path, lines).1.status
+}
+
+/// The header line with a token.
+pub(crate) fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+/// Opens with a token.
+#[track_caller]
+pub(crate) fn open(guarded: &Guarded, path: &str, token: &str) -> Client {
+    let (client, response) = ask(guarded, path, &[&bearer(token)]);
+    assert_eq!(response.status, 101, "{response:?}");
+    client
+}
+
+/// Expects a close frame with this code and reason next.
+#[track_caller]
+pub(crate) fn expects_close(client: &mut Client, code: u16, reason: &str) {
+    let frame = client.frame();
+    let told = frame.payload.get(2..).unwrap_or_default();
+    assert_eq!(frame.close_code(), Some(code), "{frame:?}");
+    assert_eq!(told, reason.as_bytes(), "{frame:?}");
+}
+
+/// Shows a token on an open connection.
+#[track_caller]
+pub(crate) fn shows(client: &mut Client, token: &str) {
+    client.text(&format!("{{\"auth\":\"{token}\"}}"));
+}
+
+/// Shows a token, and expects that it is taken.
+#[track_caller]
+pub(crate) fn is_taken(client: &mut Client, token: &str, user: &str) {
+    shows(client, token);
+    let frame = client.frame();
+    let said: Value = serde_json::from_slice(&frame.payload).expect("JSON");
+    assert_eq!((&said["auth"], &said["user"]), (&"ok".into(), &user.into()));
+    assert!(said["expires"].is_u64(), "{said}");
 }
