@@ -75,7 +75,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 core: &mut self.core,
                 handler: &mut self.handler,
             };
-            match half.on_frames(slot, &mut unread[read..]) {
+            match half.on_frames(slot, &mut unread[read..], flags.has(Flags::METERED)) {
                 Next::Unread(rest) => read = unread.len() - rest,
                 next => return self.go_on(next),
             }
@@ -218,10 +218,7 @@ impl<H: Handler> Half<'_, H> {
                 if connection.flags.has(Flags::METERED) {
                     return self.on_metered_chunk(slot, bytes);
                 }
-                match self.on_frames_as::<false>(slot, bytes) {
-                    Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
-                    next => next,
-                }
+                self.on_chunk(slot, bytes, false)
             }
             Stage::Handshake { head } => {
                 let head = std::mem::take(head);
@@ -240,27 +237,19 @@ impl<H: Handler> Half<'_, H> {
     }
 
     /// Bytes of an open WebSocket, which are lent.
-    pub(super) fn on_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
-        match self.on_frames(slot, bytes) {
+    #[inline]
+    pub(super) fn on_chunk(&mut self, slot: u32, bytes: &mut [u8], metered: bool) -> Next {
+        match self.on_frames(slot, bytes, metered) {
             Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
             next => next,
         }
     }
 
     /// Bytes of an open WebSocket, as far as what they bring forth can be queued.
-    fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
-        if self.core.connections[slot as usize]
-            .flags
-            .has(Flags::METERED)
-        {
-            self.on_frames_as::<true>(slot, bytes)
-        } else {
-            self.on_frames_as::<false>(slot, bytes)
-        }
-    }
-
-    /// The same for a connection whose rates are limited, or are not, which costs nothing then.
-    fn on_frames_as<const METERED: bool>(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+    ///
+    /// `metered`: its rates are limited. One loop for both, with one bit for each message: compiled for each
+    /// of them, the session would no longer be a part of either, which costs 30 instructions.
+    fn on_frames(&mut self, slot: u32, bytes: &mut [u8], metered: bool) -> Next {
         self.core.reply_to(slot);
         let messages_before = self.core.counted.messages_in;
         let mut input = Input::new(bytes);
@@ -269,15 +258,14 @@ impl<H: Handler> Half<'_, H> {
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
             };
-            let event = open.session.receive(&mut input, &mut self.core.turn.wire);
-            if METERED && let Some(next) = self.meter_event(slot, start, &event) {
-                return next;
-            }
-            match event {
+            match open.session.receive(&mut input, &mut self.core.turn.wire) {
                 Ok(Some(Event::Message(ReceivedMessage::Lent(message)))) => {
+                    if metered && let Some(next) = self.meter_frames(slot, start, 1) {
+                        return next;
+                    }
                     self.on_message(slot, message);
                 }
-                event => match self.on_event(slot, start, event) {
+                event => match self.on_any_event(slot, start, event) {
                     None => {}
                     Some(Next::Nothing) => break,
                     Some(next) => return next,
@@ -288,7 +276,7 @@ impl<H: Handler> Half<'_, H> {
             }
             if self.core.is_full()
                 || self.core.is_behind(slot)
-                || METERED && self.core.is_spent(slot)
+                || metered && self.core.is_spent(slot)
             {
                 return Next::Unread(input.remaining());
             }
@@ -307,7 +295,7 @@ impl<H: Handler> Half<'_, H> {
                 self.after_frames(slot, ended);
             }
         }
-        if METERED {
+        if metered {
             self.after_metered(slot);
         }
         Next::Nothing
@@ -322,6 +310,21 @@ impl<H: Handler> Half<'_, H> {
 
     /// `None`: there may be more events.
     #[inline(never)]
+    fn on_any_event(
+        &mut self,
+        slot: u32,
+        start: usize,
+        event: Result<Option<Event<'_>>, Violation>,
+    ) -> Option<Next> {
+        let connection = &self.core.connections[slot as usize];
+        if connection.flags.has(Flags::METERED)
+            && let Some(next) = self.meter_event(slot, start, &event)
+        {
+            return Some(next);
+        }
+        self.on_event(slot, start, event)
+    }
+
     fn on_event(
         &mut self,
         slot: u32,
@@ -445,10 +448,8 @@ impl<H: Handler> Half<'_, H> {
         };
         let messages_before = self.core.counted.messages_in;
         let event = open.session.give_buffer(buffer, &mut self.core.turn.wire);
-        if is_metered && let Some(next) = self.meter_event(slot, start, &event) {
-            return next;
-        }
-        if let Some(next @ (Next::Ended(_) | Next::End(..))) = self.on_event(slot, start, event) {
+        let next = self.on_any_event(slot, start, event);
+        if let Some(next @ (Next::Ended(_) | Next::End(..))) = next {
             return next;
         }
         self.after_frames(slot, self.core.counted.messages_in != messages_before);

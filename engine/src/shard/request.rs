@@ -173,7 +173,7 @@ impl<H: Handler> Half<'_, H> {
         if self.core.connection(slot).flags.has(Flags::METERED) {
             return self.on_metered_chunk(slot, rest);
         }
-        self.on_chunk(slot, rest)
+        self.on_chunk(slot, rest, false)
     }
 
     fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {

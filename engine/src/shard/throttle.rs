@@ -60,7 +60,7 @@ impl<H: Handler> Half<'_, H> {
     pub(super) fn on_metered_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         let start = self.core.turn.wire.len();
         match self.core.meter(slot, What::Bytes, bytes.len() as u64) {
-            Ok(()) => self.on_chunk(slot, bytes),
+            Ok(()) => self.on_chunk(slot, bytes, true),
             Err(limit) => {
                 self.core.reply_to(slot);
                 self.end_over(slot, start, limit)
@@ -77,7 +77,6 @@ impl<H: Handler> Half<'_, H> {
         event: &Result<Option<Event<'_>>, Violation>,
     ) -> Option<Next> {
         let open = self.core.connection(slot).open()?;
-        let fragments = open.session.take_fragment_count();
         let frames = match event {
             Ok(Some(Event::Message(message))) => message.frame_count(),
             Ok(Some(Event::Deflated(message))) => message.frame_count(),
@@ -86,7 +85,15 @@ impl<H: Handler> Half<'_, H> {
             Ok(Some(Event::Ping(_) | Event::Pong(_))) => 1,
             Ok(Some(Event::Close { .. }) | None) | Err(_) => 0,
         };
-        let count = u64::from(fragments) + u64::from(frames);
+        self.meter_frames(slot, start, frames)
+    }
+
+    /// So many frames have ended, beside fragments that nobody has counted yet. Some: they are too many,
+    /// and the conversation is over.
+    #[inline(never)]
+    pub(super) fn meter_frames(&mut self, slot: u32, start: usize, frames: u32) -> Option<Next> {
+        let open = self.core.connection(slot).open()?;
+        let count = u64::from(open.session.take_fragment_count()) + u64::from(frames);
         if count == 0 {
             return None;
         }
