@@ -131,7 +131,7 @@ impl Threads {
                 ));
             } else if own_table {
                 let kept: Vec<_> = bells.iter().map(Doorbell::as_fd).collect();
-                fault = files::own_table(&kept).err();
+                fault = files::own_table(&kept, &[]).err();
             }
             let bell = bells[(index - first) as usize].clone();
             match fault {

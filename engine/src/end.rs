@@ -58,7 +58,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,

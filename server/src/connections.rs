@@ -298,6 +298,9 @@ pub(crate) fn write_down(wanted: &Disconnect, done: &Disconnected) {
         Who::Topic(channel) => {
             tracing::info!(target: "admin", channel, close_code, count, "an operator disconnects");
         }
+        Who::User(user) => {
+            tracing::info!(target: "admin", user, close_code, count, "an operator disconnects");
+        }
     }
 }
 

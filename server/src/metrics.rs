@@ -141,7 +141,7 @@ impl Metric {
 }
 
 /// The names end as the encoder ends them: counters with `_total`, bytes with `_bytes`.
-const METRICS: [Metric; 19] = [
+const METRICS: [Metric; 20] = [
     Metric::gauge(
         "tidegate_connections",
         "Connections now, whatever they speak",

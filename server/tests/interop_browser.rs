@@ -9,11 +9,17 @@ use support::clock;
 use support::counterpart::{self, Counterpart};
 use support::server::Server;
 use support::skip;
+use support::tls::{Authority, flags};
 use support::wire::TEXT;
 
 /// A Chromium on the server's page, or `None`, said aloud, if there is none on this machine.
 #[track_caller]
 fn browser(test: &str, server: &Server) -> Option<Counterpart> {
+    browser_at(test, &format!("http://{}/", server.public))
+}
+
+#[track_caller]
+fn browser_at(test: &str, page: &str) -> Option<Counterpart> {
     let modules = counterpart::folder().join("node_modules");
     let chromium = counterpart::folder().join("chromium");
     if !modules.join("playwright-core").is_dir() || !chromium.exists() {
@@ -28,7 +34,7 @@ fn browser(test: &str, server: &Server) -> Option<Counterpart> {
         .arg(counterpart::peer("chromium.mjs"))
         .arg(modules)
         .arg(chromium);
-    let browser = Counterpart::start(command.arg(format!("http://{}/", server.public)));
+    let browser = Counterpart::start(command.arg(page));
     browser.answers_slowly("opened");
     Some(browser)
 }
@@ -98,4 +104,31 @@ fn the_browsers_own_websocket_echoes_and_closes_cleanly() {
     server.until_metric("tidegate_closes_total", &[("reason", "closed_by_peer")], 1);
     browser.tell("quit");
     browser.ends_well();
+}
+
+#[test]
+fn the_page_and_its_websocket_work_through_tls() {
+    let test = "the_page_and_its_websocket_work_through_tls";
+    let authority = Authority::new("the authority");
+    let pair = authority.issue("server", &["localhost"]);
+    let more = ["--max-message", "16MiB", "--tls-only"];
+    let server = Server::with(&flags(&pair, &more));
+    let port = server.secure.expect("a secure port").port();
+    let Some(mut browser) = browser_at(test, &format!("https://localhost:{port}/")) else {
+        return;
+    };
+    browser.tell("here 1");
+    browser.answers("here 1");
+    browser.tell("say through TLS");
+    browser.answers("said through TLS");
+    browser.tell("hear through TLS");
+    browser.answers("heard through TLS");
+    browser.tell(&format!("echo wss://localhost:{port}/echo"));
+    for size in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
+        browser.answers(&format!("echoed {size}"));
+    }
+    browser.answers("closed 1000");
+    browser.tell("quit");
+    browser.ends_well();
+    server.until_empty();
 }

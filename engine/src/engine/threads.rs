@@ -158,8 +158,8 @@ pub(super) fn start_shards<H: Handler>(
         let make = Arc::clone(&make);
         let settings = Settings {
             io: footing.driver.io,
-            // Whoever keeps it keeps the sockets open.
-            port: None,
+            // Whoever keeps them keeps the sockets open.
+            ports: Ports::default(),
             ..settings.clone()
         };
         let (started, shared) = (started.clone(), Arc::clone(counters));

@@ -51,7 +51,7 @@ impl Following {
             self.next = first;
         }
         let until = end.min(self.next + RECORDS_STEP);
-        let records = (self.next..until).filter_map(|number| ring.get(number));
+        let records = (self.next..until).filter_map(|number| ring.get(number).cloned());
         self.ends.records.extend(records);
         self.next = self.next.max(until);
         if self.next < end {

@@ -95,7 +95,7 @@ impl Loader<'_> {
 
     /// The content of the file that a key names, if it names one.
     fn read(&mut self, key: &str) -> Option<(String, Vec<u8>)> {
-        let path = self.values.text(key)?.to_owned();
+        let path = self.values.text_if_any(key)?.to_owned();
         let mut bytes = Vec::new();
         let read = File::open(&path)
             .and_then(|file| file.take(KEY_FILE_SIZE_MAX + 1).read_to_end(&mut bytes));
@@ -162,7 +162,7 @@ impl Loader<'_> {
 
     fn remote(&mut self) -> Option<Source> {
         const KEY: &str = "auth.jwks-url";
-        let url = self.values.text(KEY)?.to_owned();
+        let url = self.values.text_if_any(KEY)?.to_owned();
         let Some((scheme, rest)) = url.split_once("://") else {
             self.fault(KEY, "write a URL, such as https://id.example/jwks.json");
             return None;
@@ -235,7 +235,7 @@ impl Loader<'_> {
         if values.text_if_any("auth.user-claim").is_none() {
             self.fault("auth.user-claim", "some claim must name the user");
         }
-        let text = |key| values.text(key).unwrap_or_default().to_owned();
+        let text = |key| values.text(key).to_owned();
         Wanted {
             issuer: values.text_if_any("auth.issuer").map(str::to_owned),
             audiences: values.texts("auth.audience").to_vec(),

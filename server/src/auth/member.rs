@@ -56,8 +56,8 @@ pub(crate) fn allowed(endpoint: &Endpoint, rights: &Rights) -> Option<(bool, boo
         }
         Endpoint::Feeds(feeds) => {
             let mut all = feeds.0.iter();
-            let hears =
-                all.all(|Hearing::Topic(topic)| Hearing::Count(topic) | rights.hear.include(topic));
+            let hears = all
+                .all(|(Hearing::Topic(topic) | Hearing::Count(topic))| rights.hear.include(topic));
             hears.then_some((true, true))
         }
     }

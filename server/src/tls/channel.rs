@@ -84,6 +84,8 @@ pub(super) struct TlsChannel {
     user: Option<Box<str>>,
 }
 
+const _: () = assert!(size_of::<TlsChannel>() <= 1152, "there may be very many");
+
 impl fmt::Debug for TlsChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsChannel")

@@ -1,6 +1,6 @@
 //! The keys of those who run the server: who may ask, and what is written down.
 
-use super::{Default, Key};
+use super::{Default, Key, any_text};
 use crate::config::value::Kind;
 use crate::log::{Filter, Target};
 
@@ -86,7 +86,3 @@ pub(super) const LOG_CLOSES: Key = Key::new(
 )
 .flag("log-closes")
 .reloads();
-
-fn any_text(_: &str) -> Result<(), String> {
-    Ok(())
-}
