@@ -125,6 +125,8 @@ impl Flags {
     pub(crate) const ENDED: Self = Self(4);
     /// When all is sent, our side is shut.
     pub(crate) const FINISHING: Self = Self(8);
+    /// It is encrypted: it has a channel, or had one.
+    pub(crate) const SECURE: Self = Self(16);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegate_proto::{CloseCode, Message};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Flags};
 use crate::core::Core;
 use crate::{ConnectionId, Handler, Key, ShardHandle, TooManyTasks};
 
@@ -189,6 +189,19 @@ impl<'a, H: Handler> RequestContext<'a, H> {
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.shard.core.addresses.get(self.slot)
+    }
+
+    /// Whether the connection is encrypted from the client to this process.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        let connection = &self.shard.core.connections[self.slot as usize];
+        connection.flags.has(Flags::SECURE)
+    }
+
+    /// Who the client is by its certificate, if it has shown one that is trusted.
+    #[must_use]
+    pub fn tls_user(&self) -> Option<&str> {
+        self.shard.core.secure.as_ref()?.user(self.slot)
     }
 
     /// When this turn began to receive, by the monotonic clock.

@@ -29,9 +29,12 @@ use crate::{ConnectionId, EndReason, Farewell, Handler, Limits, SendError};
 mod pace;
 mod publish;
 mod record;
+pub(crate) mod secure;
 mod slow;
 mod subscribe;
 mod watch;
+
+use secure::Secure;
 
 /// A larger frame is not copied into an arena; it becomes a parcel.
 const PARCEL_SIZE_MIN: usize = 16 * 1024;
@@ -86,6 +89,8 @@ pub(crate) struct Core<H: Handler> {
     /// The server is going away: whoever is not here yet is told so.
     pub(crate) draining: Option<Farewell>,
     pub(crate) shared: Arc<Shared>,
+    /// Encrypted connections, if there is a port for them.
+    pub(crate) secure: Option<Box<Secure>>,
     generation: u32,
 }
 
@@ -172,6 +177,7 @@ impl<H: Handler> Core<H> {
             closes_changed: false,
             draining: None,
             shared,
+            secure: None,
             generation: 0,
         }
     }
@@ -357,6 +363,9 @@ impl<H: Handler> Core<H> {
             self.turn.unsay();
         }
         self.turn.cancel(&mut connection.pending);
+        if let Some(secure) = &mut self.secure {
+            secure.forget(slot);
+        }
         connection.stage = Stage::Released;
         connection.deadline = 0;
         let outbox = std::mem::replace(&mut connection.outbox, NONE);

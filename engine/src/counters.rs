@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::{EndReason, SlowPolicy};
 
 /// The causes for which a handshake is refused or fails, as labels.
-const REFUSALS_MAX: usize = 24;
+const REFUSALS_MAX: usize = 64;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -88,6 +88,8 @@ counters! {
     dropped_newest,
     /// Publications that [`crate::SlowPolicy::Latest`] has dropped, one for each receiver.
     dropped_latest,
+    /// Encrypted connections that were open when their stream ended without the goodbye of TLS.
+    tls_truncations,
     /// Turns of the loop.
     turns,
 }

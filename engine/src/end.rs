@@ -28,6 +28,8 @@ pub enum EndReason {
     InvalidDeflate,
     /// The peer sent a message over the limit.
     TooBig,
+    /// The peer broke TLS, or what came was not what it had sent; or the keys are used up.
+    TlsFailure,
     /// The peer ended its stream without a close frame.
     Ended,
     /// The connection was reset, or broke.
@@ -54,7 +56,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,
@@ -62,6 +64,7 @@ impl EndReason {
         Self::InvalidUtf8,
         Self::InvalidDeflate,
         Self::TooBig,
+        Self::TlsFailure,
         Self::Ended,
         Self::Reset,
         Self::SlowConsumer,
@@ -116,6 +119,7 @@ impl EndReason {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::InvalidDeflate => "invalid_deflate",
             Self::TooBig => "too_big",
+            Self::TlsFailure => "tls_failure",
             Self::Ended => "ended",
             Self::Reset => "reset",
             Self::SlowConsumer => "slow_consumer",

@@ -19,11 +19,18 @@ use threads::start_shards;
 
 /// A running server.
 pub struct Engine {
-    address: SocketAddr,
+    addresses: Addresses,
     footing: Footing,
     shards: Vec<ShardInfo>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     handle: Handle,
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    plain: Option<SocketAddr>,
+    secure: Option<SocketAddr>,
 }
 
 /// Where a shard runs.
@@ -136,6 +143,25 @@ pub struct ShardFailure {
     pub reason: String,
 }
 
+/// Keeps the addresses: of each port, in the order in which the drivers get their listeners.
+fn reserve(settings: &Settings, count: usize) -> Result<(Arc<[Port]>, Addresses), StartError> {
+    let mut given = settings.ports.iter().cloned();
+    let mut keep = |address| match given.next() {
+        Some(port) => Ok(port),
+        None => Port::bind(address, count, settings.share_port)
+            .map_err(|source| StartError::Listen { address, source }),
+    };
+    let secure = settings.secure.as_ref();
+    let wants_plain = secure.is_none_or(|secure| !secure.only);
+    let plain = wants_plain.then(|| keep(settings.listen)).transpose()?;
+    let secure = secure.map(|secure| keep(secure.listen)).transpose()?;
+    let addresses = Addresses {
+        plain: plain.as_ref().map(Port::address),
+        secure: secure.as_ref().map(Port::address),
+    };
+    Ok((plain.into_iter().chain(secure).collect(), addresses))
+}
+
 impl Engine {
     /// Binds the address and starts the shards, each with a handler made by `make` from its
     /// index, on its own thread.
@@ -159,14 +185,7 @@ impl Engine {
             count <= SHARD_COUNT_MAX,
             "{count} shards are more than {SHARD_COUNT_MAX}"
         );
-        let port = match settings.port.clone() {
-            Some(port) => Ok(port),
-            None => Port::bind(settings.listen, count, settings.share_port),
-        };
-        let port = port.map_err(|source| StartError::Listen {
-            address: settings.listen,
-            source,
-        })?;
+        let (ports, addresses) = reserve(&settings, count)?;
         let wished = Footing::choose(&settings)?;
         let bells: io::Result<Arc<[_]>> = (0..count).map(|_| Doorbell::new()).collect();
         let bells = bells.map_err(|source| StartError::Start { source })?;
@@ -178,7 +197,7 @@ impl Engine {
                 &settings,
                 footing.clone(),
                 &cores,
-                &port,
+                (&ports, addresses),
                 bells,
                 make.clone(),
             );
@@ -193,10 +212,18 @@ impl Engine {
         }
     }
 
-    /// The address that is listened on, with the port that the kernel chose.
+    /// The address that is listened on, with the port that the kernel chose: the plain one unless
+    /// there is only the secure one.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        let Addresses { plain, secure } = self.addresses;
+        plain.or(secure).expect("there is a port at least")
+    }
+
+    /// Where encrypted connections are accepted, if they are.
+    #[must_use]
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.addresses.secure
     }
 
     /// Where the shards run.
@@ -244,7 +271,7 @@ impl Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("address", &self.address)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }

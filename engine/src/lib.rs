@@ -53,6 +53,7 @@ mod outbox;
 mod planted;
 mod profile;
 mod reply;
+mod secure;
 mod settings;
 mod shard;
 mod survey;
@@ -73,6 +74,7 @@ pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
 pub use profile::{Key, Profile, SlowPolicy};
 pub use reply::Reply;
+pub use secure::{Acceptor, Channel, ChannelFailure, ChannelPhase, SecureSettings};
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Compression, Profile};
+use crate::{Compression, Profile, SecureSettings};
 use tidegate_io::uring::UringDriver;
 use tidegate_io::{Port, SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
@@ -15,9 +15,10 @@ use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 pub struct Settings {
     /// Where to listen; with port 0 the kernel chooses. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// The sockets of that address, if they are there already: bound before the process gave up its
-    /// rights, or handed over by another one. Default: they are bound at the start.
-    pub port: Option<Port>,
+    /// The sockets of the ports, if they are there already: bound before the process gave up its
+    /// rights, or handed over by another one. First that of [`Self::listen`], if it is wanted, then
+    /// the secure one. Default: they are bound at the start.
+    pub ports: Vec<Port>,
     /// Share the port with other processes of the same user. Default no: a port on which
     /// anybody listens is then an error.
     pub share_port: bool,
@@ -33,6 +34,8 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
+    /// The port for encrypted connections. Default: there is none.
+    pub secure: Option<SecureSettings>,
     /// The maxima and the deadlines.
     pub limits: Limits,
 }
@@ -127,7 +130,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            port: None,
+            ports: Vec::new(),
             share_port: false,
             shards: 0,
             io: Io::default(),
@@ -135,6 +138,7 @@ impl Default for Settings {
             descriptors: Descriptors::default(),
             sockets: SocketOptions::default(),
             compression: Compression::default(),
+            secure: None,
             limits: Limits::default(),
         }
     }

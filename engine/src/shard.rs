@@ -20,6 +20,7 @@ use tidegate_proto::CloseCode;
 use crate::closed::Phase;
 use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
+use crate::core::secure::Secure;
 use crate::core::{Core, Operation};
 use crate::counters::Shared;
 use crate::listing::Listing;
@@ -28,7 +29,7 @@ use crate::mailbox::{Letter, Mailbox, Post};
 use crate::planted::Bug;
 use crate::survey::Survey;
 use crate::turn::RunIndex;
-use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
+use crate::{Acceptor, Context, End, EndReason, Handler, Limits, ShardContext};
 use drain::Drain;
 
 #[cfg(feature = "bench")]
@@ -39,6 +40,7 @@ mod expire;
 mod flush;
 mod receive;
 mod request;
+mod secure;
 #[cfg(test)]
 mod tests;
 
@@ -117,6 +119,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         });
         let _ = shard.driver.submit(Op::Listen);
         shard
+    }
+
+    /// Whoever calls this listener of the driver's is spoken to through a channel.
+    pub(crate) fn secure(&mut self, listener: usize, acceptor: Arc<dyn Acceptor>) {
+        self.core.secure = Some(Box::new(Secure::new(listener, acceptor)));
     }
 
     /// Turns until the shard has been stopped or has drained; between turns, tasks run.

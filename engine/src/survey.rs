@@ -178,6 +178,11 @@ impl Memory {
                 ..sums.topics
             }
             .named("topics"),
+            table(
+                "encryption, but for what each connection has",
+                1,
+                core.secure.as_ref().map_or(0, |secure| secure.memory()),
+            ),
             table("deadlines", core.timers.entry_count(), core.timers.memory()),
             table("how the last ones ended", 1, core.closed.memory()),
             table("the turn's arenas and lists", 1, core.turn.memory()),

@@ -25,12 +25,14 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pattern::Pattern;
 use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
+use crate::tls::{self, Material};
 use crate::units::show_span;
 
 /// What a configuration is made from. It can be read again: files change.
@@ -55,6 +57,8 @@ pub(crate) struct Configuration {
     pub(crate) endpoints: Vec<Values>,
     /// What `limits.outbox-max` is, also when it is `auto`.
     pub(crate) outbox_size: usize,
+    /// What connections with TLS are made with, if there are any.
+    pub(crate) tls: Option<Arc<Material>>,
 }
 
 /// The variable that names a file.
@@ -110,7 +114,9 @@ impl Inputs {
                 forbidden,
             });
         }
+        let tls = tls::material::read(&values)?;
         Ok(Configuration {
+            tls,
             outbox_size: outbox_size(&values, &endpoints),
             file: path,
             places: self.places(),
@@ -246,10 +252,18 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             show_span(spread),
             show_span(timeout)
         );
-        faults.push(Fault::new(
-            values.source("server.drain-spread").clone(),
-            &text,
-        ));
+        let source = values.source("server.drain-spread").clone();
+        faults.push(Fault::new(source, &text));
+    }
+    if let Some(secure) = values.address_or_off("tls.listen") {
+        let plain = (!values.switch("tls.only")).then_some(listen);
+        if secure.port() != 0 && (Some(secure) == plain || secure == admin) {
+            let text = format!("tls.listen is {secure}, where others connect: choose another port");
+            faults.push(Fault::new(values.source("tls.listen").clone(), &text));
+        }
+    } else if values.switch("tls.only") {
+        let text = "tls.only leaves no port: write tls.listen";
+        faults.push(Fault::new(values.source("tls.only").clone(), text));
     }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {

@@ -63,12 +63,12 @@ impl Endpoints {
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
+    fn answer(&mut self, request: &Request<'_>, secure: bool) -> Answer<Endpoint> {
         match self.view.routes().find(request.path()) {
             Found::Page => Answer::Respond(page(request.method())),
             Found::Nothing => nothing_here(request),
             Found::Route(route, segment) => match purpose(&self.names, route.kind, segment) {
-                Ok(endpoint) => open(request, route, endpoint),
+                Ok(endpoint) => open(request, route, endpoint, secure),
                 // Nothing can be where a name is missing.
                 Err(NameError::Empty) => nothing_here(request),
                 Err(fault) => Answer::Refuse(refuse_name(fault)),
@@ -94,13 +94,13 @@ impl Handler for Endpoints {
 
     fn on_request(
         &mut self,
-        _context: &mut RequestContext<'_, Self>,
+        context: &mut RequestContext<'_, Self>,
         request: &Request<'_>,
     ) -> Answer<Endpoint> {
         let answer = match request.method() {
             // The target of CONNECT is a host to be connected with, whatever it looks like.
             "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),
-            _ => self.answer(request),
+            _ => self.answer(request, context.is_secure()),
         };
         match answer {
             Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
@@ -224,9 +224,14 @@ fn purpose(
 }
 
 /// Opens a WebSocket, unless the page that asks for it may not.
-fn open(request: &Request<'_>, route: &Route, endpoint: Endpoint) -> Answer<Endpoint> {
+fn open(
+    request: &Request<'_>,
+    route: &Route,
+    endpoint: Endpoint,
+    secure: bool,
+) -> Answer<Endpoint> {
     let origins = request.headers_named("Origin");
-    match route.origins.check(origins, request.host()) {
+    match route.origins.check(origins, request.host(), secure) {
         Ok(()) => Answer::Upgrade(Upgrade {
             message_size_max: Some(route.message_size_max),
             ..Upgrade::new(endpoint)

@@ -17,8 +17,10 @@ use crate::failure::Failure;
 /// How one server tells the next what it is given.
 pub(crate) const UPGRADE_VARIABLE: &str = "TIDEGATE_UPGRADE";
 
-/// What a supervisor's socket for operators is called; others are for clients.
+/// What a supervisor's socket for operators is called, and one for encrypted connections; others are
+/// for clients.
 const ADMIN_NAME: &str = "admin";
+const SECURE_NAME: &str = "tls";
 
 /// The first descriptor of a supervisor.
 const FIRST: RawFd = 3;
@@ -31,6 +33,8 @@ const SOCKETS_MAX: u32 = 1024;
 pub(crate) struct Inheritance {
     /// For clients.
     pub(crate) clients: Vec<OwnedFd>,
+    /// For those of them who encrypt.
+    pub(crate) secure: Vec<OwnedFd>,
     /// For operators.
     pub(crate) admin: Option<OwnedFd>,
     /// Where the server before this one wants to hear that this one serves.
@@ -55,6 +59,11 @@ impl Inheritance {
             })
         };
         Ok(Self {
+            secure: announced
+                .secure
+                .iter()
+                .map(take)
+                .collect::<Result<_, _>>()?,
             clients: announced
                 .clients
                 .iter()
@@ -72,6 +81,7 @@ impl Inheritance {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Announced {
     clients: Vec<RawFd>,
+    secure: Vec<RawFd>,
     admin: Option<RawFd>,
     ready: Option<RawFd>,
     supervised: bool,
@@ -110,10 +120,10 @@ impl Announced {
             if number - FIRST >= i32::try_from(count).ok()? {
                 break;
             }
-            if names.next() == Some(ADMIN_NAME) {
-                all.admin = Some(number);
-            } else {
-                all.clients.push(number);
+            match names.next() {
+                Some(ADMIN_NAME) => all.admin = Some(number),
+                Some(SECURE_NAME) => all.secure.push(number),
+                _ => all.clients.push(number),
             }
         }
         Some(all)
@@ -124,6 +134,7 @@ impl Announced {
         for part in text.split(',').filter(|part| !part.is_empty()) {
             match part.split_once('=') {
                 Some(("client", number)) => all.clients.push(number.parse().ok()?),
+                Some(("secure", number)) => all.secure.push(number.parse().ok()?),
                 Some(("admin", number)) => all.admin = Some(number.parse().ok()?),
                 Some(("ready", number)) => all.ready = Some(number.parse().ok()?),
                 None if part == "supervised" => all.supervised = true,
@@ -138,6 +149,7 @@ impl Announced {
 /// What the next server is told of what it is given.
 pub(crate) fn announce(
     clients: &[OwnedFd],
+    secure: &[OwnedFd],
     admin: Option<&OwnedFd>,
     ready: &OwnedFd,
     supervised: bool,
@@ -146,6 +158,9 @@ pub(crate) fn announce(
     let mut text = format!("ready={}", ready.as_raw_fd());
     for client in clients {
         let _ = write!(text, ",client={}", client.as_raw_fd());
+    }
+    for client in secure {
+        let _ = write!(text, ",secure={}", client.as_raw_fd());
     }
     if let Some(admin) = admin {
         let _ = write!(text, ",admin={}", admin.as_raw_fd());
@@ -182,11 +197,12 @@ mod tests {
     fn a_supervisors_sockets_are_told_apart_by_their_names() {
         let given = read(&[
             ("LISTEN_PID", "77"),
-            ("LISTEN_FDS", "3"),
-            ("LISTEN_FDNAMES", "tidegate.socket:admin:http"),
+            ("LISTEN_FDS", "4"),
+            ("LISTEN_FDNAMES", "tidegate.socket:admin:http:tls"),
         ])
         .unwrap();
         assert_eq!((given.clients, given.admin), (vec![3, 5], Some(4)));
+        assert_eq!(given.secure, [6]);
         assert!(given.supervised && !given.fenced);
         let unnamed = read(&[("LISTEN_PID", "77"), ("LISTEN_FDS", "1")]).unwrap();
         assert_eq!(unnamed.clients, [3]);
@@ -211,7 +227,8 @@ mod tests {
     fn the_next_server_understands_what_it_is_told() {
         let null = || OwnedFd::from(File::open("/dev/null").unwrap());
         let (clients, admin, ready) = ([null(), null()], null(), null());
-        let text = announce(&clients, Some(&admin), &ready, true, true);
+        let secure = [null()];
+        let text = announce(&clients, &secure, Some(&admin), &ready, true, true);
         // It goes before what a supervisor has said to the first one.
         let told = read(&[
             (UPGRADE_VARIABLE, &text),
@@ -220,6 +237,7 @@ mod tests {
         ]);
         let expected = Announced {
             clients: clients.iter().map(AsRawFd::as_raw_fd).collect(),
+            secure: secure.iter().map(AsRawFd::as_raw_fd).collect(),
             admin: Some(admin.as_raw_fd()),
             ready: Some(ready.as_raw_fd()),
             supervised: true,

@@ -10,6 +10,7 @@ mod doctor;
 mod ending;
 mod endpoints;
 mod failure;
+mod greeting;
 mod guard;
 mod inheritance;
 mod live;
@@ -28,6 +29,7 @@ mod settings;
 mod signals;
 mod startup;
 mod supervisor;
+mod tls;
 mod units;
 mod upgrade;
 mod voice;
@@ -59,7 +61,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Failure> {
     match options::read(std::env::args_os(), std::env::vars_os().collect())? {
-        Command::Serve(inputs) => startup::serve(inputs).map(|()| ExitCode::SUCCESS),
+        Command::Serve(inputs, extras) => {
+            startup::serve(inputs, extras).map(|()| ExitCode::SUCCESS)
+        }
         Command::Check(settings) => {
             print(&check::check(&settings)?);
             Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ use tidegate_engine::{Handle, Snapshot};
 
 use crate::process::Process;
 use crate::reload::Reloader;
+use crate::tls::TlsStatus;
 
 /// What [`Metrics::encode`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -92,7 +93,7 @@ impl Metric {
 }
 
 /// The names end as the encoder ends them: counters with `_total`, bytes with `_bytes`.
-const METRICS: [Metric; 18] = [
+const METRICS: [Metric; 19] = [
     Metric::gauge(
         "tidegate_connections",
         "Connections now, whatever they speak",
@@ -155,6 +156,11 @@ const METRICS: [Metric; 18] = [
         "tidegate_late_closes",
         "Ends that took more than 10 s from the close frame on",
         |s| s.late_closes,
+    ),
+    Metric::counter(
+        "tidegate_tls_truncations",
+        "TLS connections whose stream ended without the goodbye of TLS",
+        |s| s.tls_truncations,
     ),
     Metric::counter("tidegate_turns", "Turns of the shards' loops", |s| s.turns),
 ];
@@ -226,9 +232,35 @@ impl Collector for Server {
             help,
             "cause",
             &shards,
-            |shard| shard.refusals().collect(),
+            |shard| {
+                let causes = shard.refusals();
+                causes.filter(|(cause, _)| !is_of_tls(cause)).collect()
+            },
+        )?;
+        let help =
+            "Connections that TLS failed for, by cause; peer_ is what the client said in its alert";
+        write_causes(
+            &mut encoder,
+            "tidegate_tls_failures",
+            help,
+            "cause",
+            &shards,
+            |shard| {
+                let causes = shard.refusals();
+                let causes = causes.filter(|(cause, _)| is_of_tls(cause));
+                causes
+                    .map(|(cause, count)| (&cause[TLS.len()..], count))
+                    .collect()
+            },
         )
     }
+}
+
+/// How the causes begin for which TLS fails.
+const TLS: &str = "tls_";
+
+fn is_of_tls(cause: &str) -> bool {
+    cause.starts_with(TLS)
 }
 
 fn write_number(mut metric: MetricEncoder<'_>, kind: MetricType, number: u64) -> fmt::Result {
@@ -294,8 +326,29 @@ impl Collector for Reloads {
                 Some(&Unit::Seconds),
                 MetricType::Gauge,
             )?
-            .encode_gauge(&outcomes.taken_at)
+            .encode_gauge(&outcomes.taken_at)?;
+        match self.reloader.tls() {
+            Some(acceptor) => write_tls(&mut encoder, acceptor.status()),
+            None => Ok(()),
+        }
     }
+}
+
+/// Writes what is known of the certificates.
+fn write_tls(encoder: &mut DescriptorEncoder<'_>, status: TlsStatus) -> fmt::Result {
+    let help = "When the first of the certificates in force expires, in seconds since 1970";
+    let name = "tidegate_tls_certificate_expiry_timestamp";
+    encoder
+        .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?
+        .encode_gauge(&status.expires_at)?;
+    let help = "Changes of the files of certificates, by what became of them";
+    let name = "tidegate_tls_certificate_reload";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (result, count) in [("success", status.successes), ("failure", status.failures)] {
+        let labels = [("result", result)];
+        write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+    }
+    Ok(())
 }
 
 /// Writes what the system knows of this process, under the names that everybody uses.

@@ -16,8 +16,10 @@ use crate::doctor::DoctorSettings;
 use crate::failure::Failure;
 
 mod doctor;
+mod extras;
 mod flags;
 
+pub(crate) use extras::ServeExtras;
 use flags::Flags;
 
 /// The command line as it is written.
@@ -127,6 +129,9 @@ struct ServeOptions {
 
     #[command(flatten)]
     test: TestOptions,
+
+    #[command(flatten)]
+    extras: ServeExtras,
 }
 
 /// The options of `tidegate check-config` as they are written.
@@ -172,7 +177,7 @@ struct GenOptions {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run the server.
-    Serve(Inputs),
+    Serve(Inputs, ServeExtras),
     /// Look at a configuration.
     Check(CheckSettings),
     /// Look at the host.
@@ -207,10 +212,16 @@ pub(crate) fn read(
         }
     };
     Ok(match line.command {
-        None if line.test.test_config => line.test.mean(Vec::new(), environment),
+        None if line.test.test_config => {
+            line.test
+                .mean(Vec::new(), environment, ServeExtras::default())
+        }
         None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
         Some(Verb::Version) => Command::Print(version() + "\n"),
-        Some(Verb::Serve(options)) => options.test.mean(options.flags.settings, environment),
+        Some(Verb::Serve(options)) => {
+            let settings = options.flags.settings;
+            options.test.mean(settings, environment, options.extras)
+        }
         Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
         Some(Verb::GenConfig(options)) => Command::Print(if options.reference {
             written::reference()
@@ -225,14 +236,19 @@ const NOTHING_TO_DO: &str = "say what to do, such as `tidegate serve`; see `tide
 
 impl TestOptions {
     /// Serves, or only checks.
-    fn mean(self, flags: Vec<Option<Setting>>, environment: Vec<(OsString, OsString)>) -> Command {
+    fn mean(
+        self,
+        flags: Vec<Option<Setting>>,
+        environment: Vec<(OsString, OsString)>,
+        extras: ServeExtras,
+    ) -> Command {
         let inputs = Inputs {
             flags,
             file: self.config,
             environment,
         };
         if !self.test_config {
-            return Command::Serve(inputs);
+            return Command::Serve(inputs, extras);
         }
         Command::Check(CheckSettings {
             inputs,
@@ -321,7 +337,7 @@ mod tests {
     /// Reads the line, and no file of this machine.
     fn load(line: &str) -> Result<Configuration, Failure> {
         match run(line)? {
-            Command::Serve(inputs) => {
+            Command::Serve(inputs, _) => {
                 let file = Some("/dev/null".into());
                 Ok(Inputs { file, ..inputs }.load(None)?)
             }

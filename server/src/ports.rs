@@ -31,32 +31,54 @@ pub(crate) fn bind_admin(
     Ok(listener)
 }
 
-/// The clients' sockets, for each shard one; those that were handed over, if they are the ones that
-/// are wanted. A supervisor's always are.
+/// The clients' sockets, for each shard one of each port, in the order in which the engine takes
+/// them: the plain one, if it is wanted, then the secure one. Those that were handed over are taken,
+/// if they are the ones that are wanted; a supervisor's always are.
 pub(crate) fn bind_clients(
     settings: &ServeSettings,
     values: &Values,
     shards: usize,
     inheritance: &mut Inheritance,
-) -> Result<Port, Failure> {
-    let handed = mem::take(&mut inheritance.clients);
-    let address = settings.listen;
-    let failure = |error| Failure::listen(address, &way_to_change(values, "server.listen"), &error);
-    if !handed.is_empty() {
-        let count = handed.len();
-        let port = Port::take_over(handed, shards).map_err(|error| {
-            Failure::failed(format!("the sockets that were handed over: {error}"))
-        })?;
-        if inheritance.supervised || is_meant(port.address(), address) {
-            if count > shards {
-                complain(&format!(
-                    "{count} sockets were handed over for {shards} shards: the others are closed"
-                ));
-            }
+) -> Result<Vec<Port>, Failure> {
+    let supervised = inheritance.supervised;
+    let share = settings.share_port;
+    let bind = |address: SocketAddr, key: &str, handed: Vec<OwnedFd>| {
+        if !handed.is_empty()
+            && let Some(port) = take_over(address, handed, shards, supervised)?
+        {
             return Ok(port);
         }
+        let failure = |error| Failure::listen(address, &way_to_change(values, key), &error);
+        Port::bind(address, shards, share).map_err(failure)
+    };
+    let handed = mem::take(&mut inheritance.clients);
+    let wants_plain = !(settings.tls_only && settings.tls_listen.is_some());
+    let plain = wants_plain.then(|| bind(settings.listen, "server.listen", handed));
+    let handed = mem::take(&mut inheritance.secure);
+    let secure = settings.tls_listen;
+    let secure = secure.map(|address| bind(address, "tls.listen", handed));
+    plain.into_iter().chain(secure).collect()
+}
+
+/// Goes on with what was handed over; `None` if it is another address.
+fn take_over(
+    address: SocketAddr,
+    handed: Vec<OwnedFd>,
+    shards: usize,
+    supervised: bool,
+) -> Result<Option<Port>, Failure> {
+    let count = handed.len();
+    let port = Port::take_over(handed, shards)
+        .map_err(|error| Failure::failed(format!("the sockets that were handed over: {error}")))?;
+    if !supervised && !is_meant(port.address(), address) {
+        return Ok(None);
     }
-    Port::bind(address, shards, settings.share_port).map_err(failure)
+    if count > shards {
+        complain(&format!(
+            "{count} sockets were handed over for {shards} shards: the others are closed"
+        ));
+    }
+    Ok(Some(port))
 }
 
 /// Whether a socket at `own` is the one that is wanted; with port 0 any port is.

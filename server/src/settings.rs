@@ -27,6 +27,10 @@ pub(crate) struct ServeSettings {
     pub(crate) profile: Profile,
     pub(crate) sockets: SocketOptions,
     pub(crate) share_port: bool,
+    /// Where clients connect with TLS, if they do.
+    pub(crate) tls_listen: Option<SocketAddr>,
+    /// They cannot connect without.
+    pub(crate) tls_only: bool,
 }
 
 /// The deadlines of a connection.
@@ -63,6 +67,8 @@ impl ServeSettings {
             profile: profile(values),
             sockets: sockets(values),
             share_port: values.switch("server.share-port"),
+            tls_listen: values.address_or_off("tls.listen"),
+            tls_only: values.switch("tls.only"),
         }
     }
 }
@@ -152,12 +158,14 @@ mod tests {
                     "compression.tier" => Tier::from_str(word, false).is_ok(),
                     "limits.slow" => slow(word).name() == *word,
                     "sandbox.landlock" | "sandbox.seccomp" => true,
+                    "tls.client-auth" => matches!(*word, "none" | "optional" | "required"),
+                    "tls.min-version" => matches!(*word, "1.2" | "1.3"),
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 22, "a word came or went");
+        assert_eq!(held, 27, "a word came or went");
     }
 }

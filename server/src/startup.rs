@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 
 use tidegate_engine::{
-    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Port, Settings, ShardInfo, StartError,
-    files,
+    Descriptors, Engine, Host, Limits, Port, SecureSettings, Settings, StartError, files,
 };
 use tokio::sync::oneshot;
 
@@ -18,9 +17,10 @@ use crate::config::{Configuration, Inputs};
 use crate::ending::{Ending, Ownership};
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
+use crate::greeting;
 use crate::inheritance::{self, Inheritance};
 use crate::live::{Live, View};
-use crate::options::version;
+use crate::options::{ServeExtras, version};
 use crate::phase::{Phase, PhaseCell};
 use crate::ports;
 use crate::reload::Reloader;
@@ -28,6 +28,7 @@ use crate::sandbox;
 use crate::settings::ServeSettings;
 use crate::signals;
 use crate::supervisor;
+use crate::tls::{Material, TlsAcceptor, watch};
 use crate::upgrade::{AdminDoor, Upgrade};
 use crate::voice::Voice;
 
@@ -44,11 +45,13 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 ///
 /// # Errors
 /// A [`Failure`], at the start or later.
-pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
+pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
     for warning in configuration.warnings() {
         complain(&warning);
     }
+    let key_log = extras.tls_key_log.clone();
+    let tls = start_tls(configuration.tls.as_ref(), extras)?;
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
     let live = Arc::new(Live::new(configuration));
@@ -67,10 +70,10 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     let phase = Arc::new(PhaseCell::default());
     let mut inheritance = Inheritance::take(&inputs.environment)?;
     let admin_listener = ports::bind_admin(settings.admin, &values, &mut inheritance)?;
-    let port = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
-    let sandbox = sandbox::enter(&live.configuration(), inheritance.fenced)?;
+    let ports = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
+    let sandbox = sandbox::enter(&live.configuration(), key_log, inheritance.fenced)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-    let engine = start_engine(settings, &values, &live, port, files)?;
+    let engine = start_engine(settings, &values, &live, tls.clone(), ports, files)?;
     let surroundings = Surroundings {
         phase: Arc::clone(&phase),
         files_max: files.total(),
@@ -81,6 +84,7 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
             (_, true) => Ownership::Shared,
             _ => Ownership::Alone,
         },
+        tls,
     };
     let voice =
         start_watching(inputs, &live, &engine, surroundings, admin_listener).map_err(|error| {
@@ -92,16 +96,23 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     if let Some(file) = &live.configuration().file {
         say(&format!("configuration {}", file.display()));
     }
-    say(&format!(
-        "listening on http://{address} (ws://{address}{})",
-        example_path(&live.configuration())
-    ));
+    let path = example_path(&live.configuration());
+    if engine.secure_address() != Some(address) {
+        say(&format!(
+            "listening on http://{address} (ws://{address}{path})"
+        ));
+    }
+    if let Some(address) = engine.secure_address() {
+        say(&format!(
+            "listening on https://{address} (wss://{address}{path})"
+        ));
+    }
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
-        show_shards(engine.shards()),
-        show_driver(engine.driver()),
-        show_host(engine.host())
+        greeting::show_shards(engine.shards()),
+        greeting::show_driver(engine.driver()),
+        greeting::show_host(engine.host())
     ));
     say(&files.show());
     say(&sandbox);
@@ -130,6 +141,30 @@ struct Surroundings {
     supervised: bool,
     fenced: bool,
     ownership: Ownership,
+    tls: Option<Arc<TlsAcceptor>>,
+}
+
+/// What makes TLS connections, if there are any.
+fn start_tls(
+    material: Option<&Arc<Material>>,
+    extras: ServeExtras,
+) -> Result<Option<Arc<TlsAcceptor>>, Failure> {
+    let Some(material) = material else {
+        return match extras.tls_key_log {
+            Some(_) => Err(Failure::usage(
+                "--tls-key-log is of no use without --tls-listen".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    if let Some(path) = &extras.tls_key_log {
+        complain(&format!(
+            "the secrets of all TLS connections are written to {}: whoever reads it can read them",
+            path.display()
+        ));
+    }
+    let acceptor = TlsAcceptor::new(material, extras.tls_key_log);
+    acceptor.map(Some).map_err(Failure::failed)
 }
 
 /// Begins to listen to signals and operators, and returns what speaks to them.
@@ -141,7 +176,11 @@ fn start_watching(
     listener: TcpListener,
 ) -> io::Result<Voice> {
     let voice = Voice::start()?;
-    let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
+    let tls = surroundings.tls;
+    if let Some(acceptor) = &tls {
+        watch::start(Arc::clone(acceptor), Arc::clone(live), voice.clone())?;
+    }
+    let reloader = Reloader::start(inputs, Arc::clone(live), tls, voice.clone())?;
     let handle = engine.handle();
     let phase = surroundings.phase;
     let ending = Ending::new(
@@ -161,6 +200,7 @@ fn start_watching(
         door,
         ending.clone(),
         voice.clone(),
+        engine.secure_address(),
         (surroundings.supervised, surroundings.fenced),
     )?;
     signals::watch(ending.clone(), Arc::clone(&reloader), upgrade)?;
@@ -210,7 +250,8 @@ fn start_engine(
     settings: &ServeSettings,
     values: &Values,
     live: &Arc<Live>,
-    port: Port,
+    tls: Option<Arc<TlsAcceptor>>,
+    ports: Vec<Port>,
     files: Files,
 ) -> Result<Engine, Failure> {
     let defaults = Limits::default();
@@ -231,7 +272,7 @@ fn start_engine(
     };
     let engine_settings = Settings {
         listen: settings.listen,
-        port: Some(port),
+        ports,
         share_port: settings.share_port,
         shards: files.shards,
         io: settings.io,
@@ -239,13 +280,27 @@ fn start_engine(
         descriptors: settings.descriptors,
         compression: settings.compression,
         sockets: settings.sockets,
+        secure: settings
+            .tls_listen
+            .zip(tls)
+            .map(|(listen, acceptor)| SecureSettings {
+                listen,
+                acceptor,
+                only: settings.tls_only,
+            }),
         limits,
     };
     let live = Arc::clone(live);
     let make = move |_shard| Endpoints::new(View::of(Arc::clone(&live)));
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => {
-            Failure::listen(address, &way_to_change(values, "server.listen"), &source)
+            let secure = settings.tls_listen == Some(address) && address != settings.listen;
+            let key = if secure {
+                "tls.listen"
+            } else {
+                "server.listen"
+            };
+            Failure::listen(address, &way_to_change(values, key), &source)
         }
         StartError::Uring { source } => Failure::uring(&source),
         StartError::Glommio { source } => Failure::glommio(&source),
@@ -346,68 +401,9 @@ impl Files {
     }
 }
 
-fn show_shards(shards: &[ShardInfo]) -> String {
-    let count = shards.len();
-    let noun = if count == 1 { "shard" } else { "shards" };
-    let cores: Vec<String> = shards
-        .iter()
-        .filter(|s| s.pinned)
-        .filter_map(|s| s.core)
-        .map(|c| c.to_string())
-        .collect();
-    let loose: Vec<String> = shards
-        .iter()
-        .filter(|s| !s.pinned)
-        .map(|s| s.index.to_string())
-        .collect();
-    match (cores.len(), loose.len()) {
-        (0, _) => format!("{count} {noun}, not pinned to cores"),
-        (1, 0) => format!("{count} {noun} on core {}", cores.join(", ")),
-        (_, 0) => format!("{count} {noun} on cores {}", cores.join(", ")),
-        _ => format!(
-            "{count} {noun} on cores {}; not pinned: {}",
-            cores.join(", "),
-            loose.join(", ")
-        ),
-    }
-}
-
-fn show_driver(info: &DriverInfo) -> String {
-    match &info.reason {
-        None => info.io.to_string(),
-        Some(reason) => format!("{}, without io_uring: {reason}", info.io),
-    }
-}
-
-fn show_host(info: &HostInfo) -> String {
-    match &info.reason {
-        None => info.host.to_string(),
-        Some(reason) => format!("{}, without glommio: {reason}", info.host),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shard(index: usize, core: Option<usize>, pinned: bool) -> ShardInfo {
-        ShardInfo {
-            index,
-            core,
-            pinned,
-        }
-    }
-
-    #[test]
-    fn shards_and_their_cores_are_one_line() {
-        assert_eq!(show_shards(&[shard(0, Some(3), true)]), "1 shard on core 3");
-        let two = [shard(0, Some(0), true), shard(1, Some(1), true)];
-        assert_eq!(show_shards(&two), "2 shards on cores 0, 1");
-        let one = [shard(0, Some(0), true), shard(1, Some(1), false)];
-        assert_eq!(show_shards(&one), "2 shards on cores 0; not pinned: 1");
-        let none = [shard(0, None, false), shard(1, None, false)];
-        assert_eq!(show_shards(&none), "2 shards, not pinned to cores");
-    }
 
     fn files(limit: u64, shards: usize, descriptors: Descriptors) -> Files {
         Files {

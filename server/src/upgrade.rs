@@ -15,6 +15,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -43,6 +44,8 @@ pub(crate) struct Upgrade {
     admin: AdminDoor,
     ending: Ending,
     voice: Voice,
+    /// Which of the ports is for encrypted connections.
+    secure: Option<SocketAddr>,
     supervised: bool,
     fenced: bool,
     under_way: AtomicBool,
@@ -71,6 +74,7 @@ impl Upgrade {
         admin: AdminDoor,
         ending: Ending,
         voice: Voice,
+        secure: Option<SocketAddr>,
         (supervised, fenced): (bool, bool),
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
@@ -80,6 +84,7 @@ impl Upgrade {
             admin,
             ending,
             voice,
+            secure,
             supervised,
             fenced,
             under_way: AtomicBool::new(false),
@@ -124,11 +129,13 @@ impl Upgrade {
 
     /// The next server, which serves.
     fn start_next(&self) -> io::Result<Child> {
-        let mut clients = Vec::new();
+        let (mut clients, mut secure) = (Vec::new(), Vec::new());
         for port in self.handle.ports() {
-            clients.extend(port.lend()?);
+            let is_secure = Some(port.address()) == self.secure;
+            let kind = if is_secure { &mut secure } else { &mut clients };
+            kind.extend(port.lend()?);
         }
-        if clients.is_empty() {
+        if clients.is_empty() && secure.is_empty() {
             return Err(io::Error::other("there are no sockets to hand over"));
         }
         let admin = inherit::lend(&self.admin.socket)?;
@@ -137,6 +144,7 @@ impl Upgrade {
         drop(ready);
         let announced = announce(
             &clients,
+            &secure,
             Some(&admin),
             &lent_ready,
             self.supervised,
@@ -149,7 +157,7 @@ impl Upgrade {
             .env_remove("WATCHDOG_PID")
             .stdin(Stdio::null())
             .spawn()?;
-        drop((clients, admin, lent_ready));
+        drop((clients, secure, admin, lent_ready));
         // The pipe says so at once when the next one has ended.
         let (heard, hears) = sync_channel(1);
         Builder::new()

@@ -37,6 +37,12 @@ impl<H: Handler> Core<H> {
         self.record(slot, Phase::Handshake, side, refusal.cause(), None, None);
     }
 
+    /// Writes down that an encrypted connection failed before its request could be heard.
+    pub(crate) fn record_failure(&mut self, slot: u32, cause: &'static str) {
+        let side = Side::Server;
+        self.record(slot, Phase::Handshake, side, cause, None, None);
+    }
+
     /// Writes down that a peer was lost before its request was answered.
     pub(crate) fn record_lost(&mut self, slot: u32, errno: Option<i32>) {
         let side = Side::of(EndReason::Reset, errno);

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore, Place, Seat};
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{Doorbell, Driver, Port, files};
+use tidegate_io::{Doorbell, Driver, Listener, Port, files};
 
-use super::{Engine, Footing, ShardInfo};
+use super::{Addresses, Engine, Footing, ShardInfo};
 use crate::compression::{Budget, Compressor};
 use crate::counters::Shared;
 use crate::handle::{Door, Handle, LETTER_TIMEOUT};
@@ -29,7 +29,8 @@ struct Started<N> {
 /// What a shard's thread is given.
 struct Start<H: Handler> {
     index: usize,
-    port: Port,
+    /// The secure one is the last.
+    ports: Arc<[Port]>,
     /// Of all shards: each of them rings the others'.
     bells: Arc<[Doorbell]>,
     settings: Settings,
@@ -55,21 +56,20 @@ impl<N> Drop for Fuse<N> {
 /// The life of a shard's thread.
 async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let settings = &start.settings;
-    let shard_count = start.bells.len();
-    let listener = start
-        .port
-        .listener(start.index, shard_count, settings.sockets)?;
-    let listener = Some(listener);
+    let (index, shard_count) = (start.index, start.bells.len());
+    let listeners = start.ports.iter();
+    let listeners = listeners.map(|port| port.listener(index, shard_count, settings.sockets));
+    let listeners: Vec<Listener> = listeners.collect::<io::Result<_>>()?;
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
     match settings.io {
         Io::Epoll | Io::Auto => {
-            let mut driver = EpollDriver::with_bell(listener, bell)?;
+            let mut driver = EpollDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
         Io::Uring => {
-            let mut driver = UringDriver::with_bell(listener, bell)?;
+            let mut driver = UringDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
@@ -79,7 +79,7 @@ async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
 async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) -> io::Result<()> {
     let Start {
         index,
-        port,
+        ports,
         bells: _,
         settings,
         make,
@@ -89,8 +89,10 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         addresses,
     } = start;
     let limits = settings.limits;
-    // Where shards have tables of their own, its sockets belong to the thread that made it.
-    drop(port);
+    let secure = settings.secure;
+    let secure = secure.map(|secure| (ports.len() - 1, secure.acceptor));
+    // Where shards have tables of their own, their sockets belong to the thread that made them.
+    drop(ports);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
     let _ = started.send(Started {
@@ -119,7 +121,11 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         shared,
         seed: topic_seed(),
     };
-    Shard::new(driver, make(index), parts).run().await?;
+    let mut shard = Shard::new(driver, make(index), parts);
+    if let Some((listener, acceptor)) = secure {
+        shard.secure(listener, acceptor);
+    }
+    shard.run().await?;
     fuse.0.clear();
     Ok(())
 }
@@ -128,7 +134,7 @@ pub(super) fn start_shards<H: Handler>(
     settings: &Settings,
     footing: Footing,
     cores: &[ProcessorCore],
-    port: &Port,
+    (ports, addresses): (&Arc<[Port]>, Addresses),
     bells: Arc<[Doorbell]>,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
 ) -> io::Result<Engine> {
@@ -152,13 +158,13 @@ pub(super) fn start_shards<H: Handler>(
         let settings = Settings {
             io: footing.driver.io,
             // Whoever keeps it keeps the sockets open.
-            port: None,
+            ports: Vec::new(),
             ..settings.clone()
         };
         let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
-            port: port.clone(),
+            ports: Arc::clone(ports),
             bells: Arc::clone(&bells),
             settings,
             make,
@@ -193,10 +199,10 @@ pub(super) fn start_shards<H: Handler>(
         doors,
         counters: counters.into(),
         budget,
-        ports: Arc::new(Mutex::new(vec![port.clone()])),
+        ports: Arc::new(Mutex::new(ports.to_vec())),
     };
     Ok(Engine {
-        address: port.address(),
+        addresses,
         footing,
         shards,
         threads,
@@ -225,12 +231,17 @@ fn launch<H: Handler>(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("tidegate-{}", start.index);
     let own_table = start.settings.descriptors == Descriptors::PerShard;
-    let (bells, port, index) = (Arc::clone(&start.bells), start.port.clone(), start.index);
+    let (bells, ports, index) = (
+        Arc::clone(&start.bells),
+        Arc::clone(&start.ports),
+        start.index,
+    );
     // Whatever the host opens belongs into the shard's table.
     let prepare = move || {
         if own_table {
             let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
-            files::own_table(&kept, &[port.socket(index)])?;
+            let given: Vec<_> = ports.iter().map(|port| port.socket(index)).collect();
+            files::own_table(&kept, &given)?;
         }
         Ok(())
     };

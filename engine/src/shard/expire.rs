@@ -87,6 +87,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// shows now.
     fn on_deadline(&mut self, slot: u32, tick: Tick) {
         let connection = self.core.connection(slot);
+        let in_handshake = matches!(connection.stage, Stage::Handshake { .. });
+        let secure = connection.flags.has(Flags::SECURE);
+        if secure && in_handshake && self.is_handshake_late(slot) {
+            return;
+        }
+        let connection = self.core.connection(slot);
         let (flags, message_due) = (connection.flags, connection.message_due);
         match &connection.stage {
             Stage::Handshake { .. } => {

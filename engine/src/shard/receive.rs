@@ -31,10 +31,16 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             if !matches!(next, Next::Nothing) {
                 self.go_on(next);
             }
+            if self.core.secure.is_some() {
+                self.heed_told();
+            }
             self.run_operations();
             // What has just been touched, here and in the kernel, is still in the nearest
             // cache: the replies to one read are sent before the next is received.
             self.answer();
+            if self.core.secure.is_some() {
+                self.send_said();
+            }
             if self.core.is_full() {
                 self.relieve();
             }
@@ -101,9 +107,13 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     /// The peer will send no more: a WebSocket is over, a handshake will not come.
-    fn on_ended(&mut self, slot: u32) {
+    pub(super) fn on_ended(&mut self, slot: u32) {
         let connection = self.core.connection(slot);
         connection.flags.set(Flags::ENDED);
+        if connection.flags.has(Flags::SECURE) && self.is_truncated(slot) {
+            return;
+        }
+        let connection = self.core.connection(slot);
         match &connection.stage {
             Stage::Handshake { head } => {
                 // Who has said nothing, such as a probe of the port, has not failed.
@@ -162,6 +172,11 @@ impl<H: Handler> Half<'_, H> {
             Completion::Sent { socket } => return Next::Sent(socket.0),
             Completion::Accepted { peer } => {
                 let slot = self.core.insert(peer.address);
+                if let Some(secure) = &mut self.core.secure
+                    && secure.accept(slot, peer.listener)
+                {
+                    self.core.connection(slot).flags.set(Flags::SECURE);
+                }
                 self.core.operations.push(Operation::Open { slot, peer });
                 let timeout = self.core.limits.handshake_timeout;
                 let timeout = match self.core.draining {
@@ -187,6 +202,15 @@ impl<H: Handler> Half<'_, H> {
     #[inline]
     fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.counted.bytes_in += bytes.len() as u64;
+        if self.core.connection(slot).flags.has(Flags::SECURE) {
+            return self.on_sealed(slot, bytes);
+        }
+        self.on_plain(slot, bytes)
+    }
+
+    /// What a peer has said, be it encrypted or not.
+    #[inline]
+    pub(super) fn on_plain(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         let tick = self.core.tick;
         let connection = self.core.connection(slot);
         match &mut connection.stage {
@@ -340,7 +364,10 @@ impl<H: Handler> Half<'_, H> {
             return;
         };
         if open.session.message_open() {
-            if let Some(direct) = open.session.take_buffer(DIRECT_SIZE_MIN) {
+            // What is encrypted has to be decrypted before it can lie where it belongs.
+            if !connection.flags.has(Flags::SECURE)
+                && let Some(direct) = open.session.take_buffer(DIRECT_SIZE_MIN)
+            {
                 let (buffer, size) = (direct.buffer, direct.wanted);
                 self.core
                     .operations

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::schema::{Default, ENDPOINT_KEYS, ENDPOINTS_MAX, KEYS, Key, SECTIONS};
 use crate::config::source::{Fault, Place, Source, excerpt};
 use crate::config::unknown;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, Value, parse_file};
 use crate::config::values::{Setting, Values};
 
 /// A larger file is none that somebody has written.
@@ -223,6 +223,17 @@ impl Reader<'_> {
                     source: self.source(&span),
                 });
             }
+            (Kind::Files, DeValue::Array(array)) => {
+                return self.files(key, array.iter()).map(|value| Setting {
+                    value,
+                    source: self.source(&span),
+                });
+            }
+            (Kind::Files, DeValue::String(text)) => {
+                let paths = (!text.is_empty()).then(|| parse_file(text));
+                let paths: Result<_, String> = paths.into_iter().collect();
+                paths.map(Value::Files)
+            }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (
                 Kind::Count { .. } | Kind::Size { .. } | Kind::SizeOrNone { .. },
@@ -232,7 +243,7 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins, _) => Err(key.kind.allowed()),
+            (Kind::Origins | Kind::Files, _) => Err(key.kind.allowed()),
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {
@@ -261,15 +272,33 @@ impl Reader<'_> {
         key: &Key,
         items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
     ) -> Option<Value> {
-        let mut rules = Vec::new();
+        self.list(key, items, str::parse).map(Value::Origins)
+    }
+
+    fn files<'a, 'i: 'a>(
+        &mut self,
+        key: &Key,
+        items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
+    ) -> Option<Value> {
+        self.list(key, items, parse_file).map(Value::Files)
+    }
+
+    /// Reads each item of a list; `None` if any is a fault.
+    fn list<'a, 'i: 'a, T>(
+        &mut self,
+        key: &Key,
+        items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let mut list = Vec::new();
         let before = self.faults.len();
         for item in items {
             let outcome = match item.get_ref().as_str() {
-                Some(text) => text.parse(),
+                Some(text) => read(text),
                 None => Err(key.kind.allowed()),
             };
             match outcome {
-                Ok(rule) => rules.push(rule),
+                Ok(value) => list.push(value),
                 Err(advice) => {
                     let written = excerpt(&self.text[item.span()]);
                     let text = format!("{}: {written}: {advice}", key.name);
@@ -277,7 +306,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (self.faults.len() == before).then_some(Value::Origins(rules))
+        (self.faults.len() == before).then_some(list)
     }
 
     fn fault(&mut self, span: &Range<usize>, text: &str) {
@@ -382,7 +411,7 @@ mod tests {
         has_fault("[endpoint]\npath = \"/\"", &["[[endpoint]], once for each"]);
         has_fault(
             "listen = 1",
-            &["did you mean listen in [server] or [admin]?"],
+            &["did you mean listen in [server] or [admin] or [tls]?"],
         );
         has_fault("[server]\nmax-message = 1", &["it belongs in [limits]"]);
         has_fault("[server]\nmax-mesage = 1", &["max-message in [limits]?"]);

@@ -37,7 +37,8 @@ impl Configuration {
                 narrow.path(),
             ))
         };
-        doors.iter().filter_map(line).collect()
+        let tls = self.tls.iter().flat_map(|material| material.warnings());
+        doors.iter().filter_map(line).chain(tls.cloned()).collect()
     }
 }
 

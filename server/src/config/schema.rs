@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::value::{Kind, Value};
 
 mod lifecycle;
+mod tls;
 
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
@@ -145,9 +146,13 @@ impl Key {
 pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE__";
 
 /// The sections, in the order in which they are shown.
-pub(crate) const SECTIONS: [(&str, &str); 7] = [
+pub(crate) const SECTIONS: [(&str, &str); 8] = [
     ("server", "Where clients connect, and what runs the server"),
     ("admin", "The operators' port: keep it away from clients"),
+    (
+        "tls",
+        "Encrypted connections (https, wss), on a port of their own; there is none unless listen is written",
+    ),
     ("limits", "How much one client may take"),
     ("timeouts", "How long a client may take for what"),
     (
@@ -227,6 +232,14 @@ pub(crate) static KEYS: &[Key] = &[
          then has a table of descriptors of its own (most tools see that of the process only)",
     )
     .flag("descriptors"),
+    tls::LISTEN,
+    tls::ONLY,
+    tls::CERTIFICATE,
+    tls::KEY,
+    tls::CLIENT_AUTH,
+    tls::CLIENT_CA,
+    tls::MIN_VERSION,
+    tls::TICKET_ROTATION,
     Key::new(
         "limits.max-message",
         Kind::Size {

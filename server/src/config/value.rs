@@ -12,6 +12,8 @@ use crate::units;
 pub(crate) enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or off.
+    AddressOrOff,
     /// A whole number.
     Count { min: usize, max: usize },
     /// One of these words; `name` stands for it in the help.
@@ -31,6 +33,8 @@ pub(crate) enum Kind {
     Switch,
     /// Web pages by their origins.
     Origins,
+    /// The paths of files.
+    Files,
     /// A path of the public port, or a pattern for many.
     Path,
     /// Any text, or none; `name` stands for it in the help.
@@ -43,12 +47,14 @@ pub(crate) enum Value {
     /// None of its own: the server or another key decides.
     Auto,
     Address(SocketAddr),
+    Off,
     Count(usize),
     Choice(&'static str),
     Size(usize),
     Span(Duration),
     Switch(bool),
     Origins(Vec<OriginRule>),
+    Files(Vec<String>),
     Path(Pattern),
     /// Empty for none.
     Text(String),
@@ -60,6 +66,9 @@ const TEXT_SIZE_MAX: usize = 1024;
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
 
+/// The word for [`Value::Off`].
+const OFF: &str = "off";
+
 impl Kind {
     /// Reads what a flag or a variable of the environment says.
     ///
@@ -67,7 +76,10 @@ impl Kind {
     /// A sentence that says what is allowed.
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         match self {
-            Self::Address => text.parse().map(Value::Address).map_err(|_| self.allowed()),
+            Self::AddressOrOff if text == OFF => Ok(Value::Off),
+            Self::Address | Self::AddressOrOff => {
+                text.parse().map(Value::Address).map_err(|_| self.allowed())
+            }
             Self::Count { min, max } => text
                 .parse()
                 .ok()
@@ -110,6 +122,12 @@ impl Kind {
                 let rules: Result<_, String> = rules.map(str::parse).collect();
                 rules.map(Value::Origins)
             }
+            Self::Files => {
+                let paths = text.split(',').map(str::trim);
+                let paths = paths.filter(|path| !path.is_empty());
+                let paths: Result<_, String> = paths.map(parse_file).collect();
+                paths.map(Value::Files)
+            }
             Self::Path => text.parse().map(Value::Path),
             Self::Text { .. } => is_text(text)
                 .then(|| Value::Text(text.to_owned()))
@@ -123,6 +141,9 @@ impl Kind {
             Self::Address => "write an IP address and a port, such as 127.0.0.1:8080, \
                               0.0.0.0:8080 or [::1]:8080"
                 .to_owned(),
+            Self::AddressOrOff => {
+                "write an IP address and a port, such as 0.0.0.0:8443, or off".to_owned()
+            }
             Self::Count { min, max } => format!("write a number from {min} to {max}"),
             Self::Choice { words, .. } => format!("write one of {}", words.join(", ")),
             Self::Size { min, max } => format!(
@@ -149,6 +170,10 @@ impl Kind {
             Self::Origins => {
                 "write a list of origins, such as [\"https://app.example.com\"]".to_owned()
             }
+            Self::Files => {
+                "write the path of a file, or a list of them, such as [\"/etc/tidegate/cert.pem\"]"
+                    .to_owned()
+            }
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
@@ -162,13 +187,14 @@ impl Kind {
     /// What the help of the command line calls a value.
     pub(crate) fn placeholder(self) -> &'static str {
         match self {
-            Self::Address => "ADDRESS",
+            Self::Address | Self::AddressOrOff => "ADDRESS",
             Self::Count { .. } => "N",
             Self::Choice { name, .. } => name,
             Self::Size { .. } | Self::SizeOrNone { .. } => "SIZE",
             Self::Span { .. } | Self::SpanOrNone { .. } => "TIME",
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
+            Self::Files => "FILE",
             Self::Path => "PATH",
             Self::Text { name } => name,
         }
@@ -178,6 +204,7 @@ impl Kind {
     pub(crate) fn describe(self) -> String {
         match self {
             Self::Address => "an IP address and a port".to_owned(),
+            Self::AddressOrOff => "an IP address and a port, or `\"off\"`".to_owned(),
             Self::Count { min, max } => format!("a number from {min} to {max}"),
             Self::Choice { words, .. } => words
                 .iter()
@@ -206,6 +233,7 @@ impl Kind {
             ),
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
+            Self::Files => "the path of a file, or a list of paths".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
             Self::Text { .. } => "a text, or `\"\"` for none".to_owned(),
         }
@@ -217,6 +245,7 @@ impl Value {
     pub(crate) fn show(&self) -> String {
         match self {
             Self::Auto => AUTO.to_owned(),
+            Self::Off => OFF.to_owned(),
             Self::Address(address) => address.to_string(),
             Self::Count(count) => count.to_string(),
             Self::Choice(word) => (*word).to_owned(),
@@ -225,6 +254,8 @@ impl Value {
             Self::Switch(on) => on.to_string(),
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
+            Self::Files(paths) if paths.is_empty() => "none".to_owned(),
+            Self::Files(paths) => paths.join(", "),
             Self::Path(pattern) => pattern.to_string(),
             Self::Text(text) if text.is_empty() => "none".to_owned(),
             Self::Text(text) => text.clone(),
@@ -240,8 +271,13 @@ impl Value {
                 format!("[{}]", quoted.join(", "))
             }
             Self::Text(text) => quote(text),
+            Self::Files(paths) => {
+                let quoted: Vec<String> = paths.iter().map(|path| quote(path)).collect();
+                format!("[{}]", quoted.join(", "))
+            }
             Self::Auto
             | Self::Address(_)
+            | Self::Off
             | Self::Choice(_)
             | Self::Size(_)
             | Self::Span(_)
@@ -256,7 +292,9 @@ impl Value {
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
             Self::Text(text) => text.as_str().into(),
+            Self::Files(paths) => paths.clone().into(),
             Self::Auto
+            | Self::Off
             | Self::Address(_)
             | Self::Choice(_)
             | Self::Size(_)
@@ -264,6 +302,18 @@ impl Value {
             | Self::Path(_) => self.show().into(),
         }
     }
+}
+
+/// Reads the path of a file, which can be shown and written back.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub(crate) fn parse_file(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || "\"\\,".contains(c)) {
+        let advice = "write a path without commas, quotation marks and backslashes";
+        return Err(advice.to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn show_all(rules: &[OriginRule]) -> Vec<String> {
@@ -308,6 +358,9 @@ mod tests {
             (Kind::Switch, "true"),
             (Kind::Origins, "https://a.example, http://b.example:3000, *"),
             (Kind::Path, "/ws/{topic}"),
+            (Kind::AddressOrOff, "off"),
+            (Kind::AddressOrOff, "127.0.0.1:8443"),
+            (Kind::Files, "/etc/a.pem, b.pem"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);
@@ -330,6 +383,8 @@ mod tests {
             (Kind::Switch, "yes", "true or false"),
             (Kind::Origins, "https://a.example, b", "https://example.com"),
             (Kind::Path, "echo", "/"),
+            (Kind::AddressOrOff, "no", "or off"),
+            (Kind::Files, "a\\b", "without commas"),
         ] {
             let said = kind.parse(text).unwrap_err();
             assert!(said.contains(advice), "{text}: {said}");

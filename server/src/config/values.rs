@@ -74,6 +74,22 @@ impl Values {
         }
     }
 
+    /// `None` for `off`.
+    pub(crate) fn address_or_off(&self, name: &str) -> Option<SocketAddr> {
+        match &self.get(name).1.value {
+            Value::Off => None,
+            Value::Address(address) => Some(*address),
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn files(&self, name: &str) -> &[String] {
+        match &self.get(name).1.value {
+            Value::Files(paths) => paths,
+            other => wrong(name, other),
+        }
+    }
+
     /// `None` for `auto`.
     pub(crate) fn count(&self, name: &str) -> Option<usize> {
         match &self.get(name).1.value {

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::config::schema::{Default, KEYS, Key};
 use crate::config::source::Source;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, Value, parse_file};
 use crate::config::values::Setting;
 use crate::origin::OriginRule;
 
@@ -56,7 +56,7 @@ fn argument(key: &'static Key, flag: &'static str) -> Arg {
         .value_name(key.kind.placeholder())
         .value_parser(parser(key));
     match (key.kind, key.default) {
-        (Kind::Origins, _) => argument
+        (Kind::Origins | Kind::Files, _) => argument
             .action(ArgAction::Append)
             .help(format!("{}; can be given several times", key.about)),
         (_, Default::Auto(meaning)) => argument.help(format!("{} [default: {meaning}]", key.about)),
@@ -71,6 +71,7 @@ fn parser(key: &'static Key) -> ValueParser {
             .try_map(|word| key.parse(&word))
             .into(),
         Kind::Origins => ValueParser::from(|text: &str| text.parse::<OriginRule>()),
+        Kind::Files => ValueParser::from(parse_file),
         _ => ValueParser::from(|text: &str| key.parse(text)),
     }
 }
@@ -85,6 +86,10 @@ fn setting(matches: &ArgMatches, key: &Key) -> Option<Setting> {
         Kind::Origins => {
             let rules = matches.get_many::<OriginRule>(flag)?;
             Value::Origins(rules.cloned().collect())
+        }
+        Kind::Files => {
+            let paths = matches.get_many::<String>(flag)?;
+            Value::Files(paths.cloned().collect())
         }
         _ => matches.get_one::<Value>(flag)?.clone(),
     };

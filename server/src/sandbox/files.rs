@@ -54,8 +54,11 @@ const LOG_KEYS: [&str; 2] = ["log.file", "log.access-file"];
 ///
 /// # Errors
 /// Why the kernel cannot.
-pub(super) fn fence(configuration: &Configuration) -> Result<String, String> {
-    let status = rules(configuration)
+pub(super) fn fence(
+    configuration: &Configuration,
+    key_log: Option<PathBuf>,
+) -> Result<String, String> {
+    let status = rules(configuration, key_log)
         .and_then(RulesetCreated::restrict_self)
         .map_err(|error| error.to_string())?;
     if status.ruleset == RulesetStatus::NotEnforced {
@@ -73,7 +76,10 @@ pub(super) fn fence(configuration: &Configuration) -> Result<String, String> {
     })
 }
 
-fn rules(configuration: &Configuration) -> Result<RulesetCreated, landlock::RulesetError> {
+fn rules(
+    configuration: &Configuration,
+    key_log: Option<PathBuf>,
+) -> Result<RulesetCreated, landlock::RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let started = read | AccessFs::Execute;
     let written: BitFlags<AccessFs> = AccessFs::from_all(NEWEST) & !AccessFs::Execute;
@@ -88,7 +94,8 @@ fn rules(configuration: &Configuration) -> Result<RulesetCreated, landlock::Rule
         .add_rules(path_beneath_rules(program, started))?
         .add_rules(path_beneath_rules(LOADERS, started))?
         .add_rules(path_beneath_rules(WRITTEN, written))?
-        .add_rules(path_beneath_rules(to_write, written))
+        .add_rules(path_beneath_rules(to_write, written))?
+        .add_rules(path_beneath_rules(key_log, written))
 }
 
 /// Where the configuration is, or may be, and what it names: to be read, to be written.
@@ -99,17 +106,18 @@ fn places(configuration: &Configuration) -> (Vec<PathBuf>, Vec<PathBuf>) {
     };
     let mut to_write = Vec::new();
     for (key, setting) in configuration.values.iter() {
-        let (Kind::Text { name: "FILE" }, Value::Text(path)) = (key.kind, &setting.value) else {
-            continue;
+        let paths = match (key.kind, &setting.value) {
+            (Kind::Text { name: "FILE" }, Value::Text(path)) => std::slice::from_ref(path),
+            (_, Value::Files(paths)) => paths,
+            _ => continue,
         };
-        if path.is_empty() {
-            continue;
-        }
-        let folder = folder_of(Path::new(path));
-        if LOG_KEYS.contains(&key.name) {
-            to_write.push(folder);
-        } else {
-            to_read.push(folder);
+        for path in paths.iter().filter(|path| !path.is_empty()) {
+            let folder = folder_of(Path::new(path));
+            if LOG_KEYS.contains(&key.name) {
+                to_write.push(folder);
+            } else {
+                to_read.push(folder);
+            }
         }
     }
     (to_read, to_write)

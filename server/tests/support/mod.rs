@@ -15,5 +15,6 @@ pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod skip;
 pub(crate) mod stage;
+pub(crate) mod tls;
 pub(crate) mod tree;
 pub(crate) mod wire;

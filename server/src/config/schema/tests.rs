@@ -9,7 +9,8 @@ fn every_default_is_allowed_and_shown_as_it_is_written() {
     for key in KEYS.iter().chain(ENDPOINT_KEYS) {
         if let Default::Text(text) = key.default {
             let shown = key.parse(text).unwrap().show();
-            let shown = if shown == "none" { "" } else { &shown };
+            let empty = shown == "none" && text.is_empty();
+            let shown = if empty { "" } else { &shown };
             // 60s is shown as 1m, and still the same.
             assert_eq!(key.parse(shown), key.parse(text), "{}", key.name);
         }
