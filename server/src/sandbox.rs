@@ -13,11 +13,13 @@ mod account;
 mod calls;
 mod files;
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use tidegate_engine::rights;
 
 use crate::config::Configuration;
+use crate::config::value::Value;
 use crate::failure::Failure;
 
 /// Whether a fence is wanted.
@@ -39,11 +41,16 @@ impl Wanted {
 }
 
 /// Puts the fences up, and returns the line that says which hold. `fenced`: the process that this
-/// one follows has put them up.
+/// one follows has put them up. `key_log` is a file that is written besides those of the
+/// configuration.
 ///
 /// # Errors
 /// When what is asked for cannot be had.
-pub(crate) fn enter(configuration: &Configuration, fenced: bool) -> Result<String, Failure> {
+pub(crate) fn enter(
+    configuration: &Configuration,
+    key_log: Option<PathBuf>,
+    fenced: bool,
+) -> Result<String, Failure> {
     let mut said = vec![account::enter(configuration)?];
     if fenced {
         said.push("the rest as the process before it".to_owned());
@@ -54,7 +61,7 @@ pub(crate) fn enter(configuration: &Configuration, fenced: bool) -> Result<Strin
     said.push("no new privileges".to_owned());
     let landlock = Wanted::of(configuration, "sandbox.landlock");
     said.push(outcome("landlock", landlock, || {
-        files::fence(configuration)
+        files::fence(configuration, key_log)
     })?);
     let seccomp = Wanted::of(configuration, "sandbox.seccomp");
     said.push(outcome("seccomp", seccomp, calls::fence)?);
@@ -86,14 +93,23 @@ fn outcome(
     }
 }
 
-/// Whether the server will be able to read its configuration again; if not, the line that says so.
+/// Whether the server will be able to read its configuration again, and what that names; if not, the
+/// line that says so.
 pub(crate) fn doubt(configuration: &Configuration) -> Option<String> {
-    let path = configuration.file.as_deref()?;
-    let error = std::fs::File::open(path).err()?;
-    Some(format!(
-        "a reload will not be able to read {}: {error}",
-        Path::display(path)
-    ))
+    let own = configuration.file.clone().into_iter();
+    let named = configuration.values.iter().flat_map(|(_, setting)| {
+        let Value::Files(paths) = &setting.value else {
+            return Vec::new();
+        };
+        paths.iter().map(PathBuf::from).collect()
+    });
+    own.chain(named).find_map(|path| {
+        let error = File::open(&path).err()?;
+        let shown = Path::display(&path);
+        Some(format!(
+            "a reload will not be able to read {shown}: {error}"
+        ))
+    })
 }
 
 #[cfg(test)]

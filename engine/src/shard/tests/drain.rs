@@ -28,6 +28,15 @@ impl Stand {
         assert!(self.addresses[0].try_send(leave(farewell)).is_ok());
     }
 
+    /// Clients whose connect has reached the queue of the listener, and no further.
+    fn connect_queued(&mut self, count: usize) -> Vec<Peer> {
+        let peers = self.connect(count, "/echo");
+        while !peers.iter().all(|peer| peer.client.is_connected()) {
+            self.world.advance(Duration::from_millis(1));
+        }
+        peers
+    }
+
     fn is_over(&self) -> bool {
         self.shards.iter().all(Shard::is_over)
     }
@@ -157,8 +166,7 @@ fn a_request_that_comes_too_late_is_told_when_to_come_back() {
 fn in_the_grace_requests_are_answered_as_before_and_then_told() {
     for listeners in [Parting::Close, Parting::Hush] {
         let mut stand = stand();
-        let waiting = stand.connect(3, "/echo");
-        let mut peers = waiting;
+        let mut peers = stand.connect_queued(3);
         stand.begin(Farewell {
             listeners,
             grace: 2 * SECOND,
@@ -185,9 +193,8 @@ fn in_the_grace_requests_are_answered_as_before_and_then_told() {
 fn whoever_waits_in_the_queue_is_taken_although_nobody_else_is_there() {
     let mut stand = stand();
     stand.turn(&mut []);
-    let mut peers = Vec::new();
+    let mut peers = stand.connect_queued(1);
     stand.begin(Farewell::within(5 * SECOND));
-    peers.extend(stand.connect(1, "/echo"));
     stand.until(&mut peers, "it is over", |stand, _| stand.is_over());
     let refused = String::from_utf8_lossy(&peers[0].refused).into_owned();
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused:?}");

@@ -1,0 +1,67 @@
+//! How the server says on what it runs.
+
+use tidegate_engine::{DriverInfo, HostInfo, ShardInfo};
+
+pub(crate) fn show_shards(shards: &[ShardInfo]) -> String {
+    let count = shards.len();
+    let noun = if count == 1 { "shard" } else { "shards" };
+    let cores: Vec<String> = shards
+        .iter()
+        .filter(|s| s.pinned)
+        .filter_map(|s| s.core)
+        .map(|c| c.to_string())
+        .collect();
+    let loose: Vec<String> = shards
+        .iter()
+        .filter(|s| !s.pinned)
+        .map(|s| s.index.to_string())
+        .collect();
+    match (cores.len(), loose.len()) {
+        (0, _) => format!("{count} {noun}, not pinned to cores"),
+        (1, 0) => format!("{count} {noun} on core {}", cores.join(", ")),
+        (_, 0) => format!("{count} {noun} on cores {}", cores.join(", ")),
+        _ => format!(
+            "{count} {noun} on cores {}; not pinned: {}",
+            cores.join(", "),
+            loose.join(", ")
+        ),
+    }
+}
+
+pub(crate) fn show_driver(info: &DriverInfo) -> String {
+    match &info.reason {
+        None => info.io.to_string(),
+        Some(reason) => format!("{}, without io_uring: {reason}", info.io),
+    }
+}
+
+pub(crate) fn show_host(info: &HostInfo) -> String {
+    match &info.reason {
+        None => info.host.to_string(),
+        Some(reason) => format!("{}, without glommio: {reason}", info.host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard(index: usize, core: Option<usize>, pinned: bool) -> ShardInfo {
+        ShardInfo {
+            index,
+            core,
+            pinned,
+        }
+    }
+
+    #[test]
+    fn shards_and_their_cores_are_one_line() {
+        assert_eq!(show_shards(&[shard(0, Some(3), true)]), "1 shard on core 3");
+        let two = [shard(0, Some(0), true), shard(1, Some(1), true)];
+        assert_eq!(show_shards(&two), "2 shards on cores 0, 1");
+        let one = [shard(0, Some(0), true), shard(1, Some(1), false)];
+        assert_eq!(show_shards(&one), "2 shards on cores 0; not pinned: 1");
+        let none = [shard(0, None, false), shard(1, None, false)];
+        assert_eq!(show_shards(&none), "2 shards, not pinned to cores");
+    }
+}
