@@ -51,6 +51,7 @@ mod tests {
             index,
             core,
             pinned,
+            thread_id: 1,
         }
     }
 

@@ -14,6 +14,7 @@ mod doctor;
 mod ending;
 mod endpoints;
 mod failure;
+mod greeting;
 mod guard;
 mod inheritance;
 mod live;

@@ -8,8 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Instant;
 
 use tidegate_engine::{
-    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Ports, SecureSettings, Settings,
-    ShardInfo, StartError, files,
+    Descriptors, Engine, Host, Limits, Ports, SecureSettings, Settings, StartError, files,
 };
 use tokio::sync::oneshot;
 
@@ -19,6 +18,7 @@ use crate::config::{Configuration, Inputs};
 use crate::ending::{Ending, Ownership};
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
+use crate::greeting;
 use crate::inheritance::{self, Inheritance};
 use crate::live::{Live, View};
 use crate::log::{self, Log, Record, Sink, news};
@@ -51,6 +51,7 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 /// A [`Failure`], at the start or later.
 pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
+    let key_log = extras.tls_key_log.clone();
     let tls = start_tls(configuration.tls.as_ref(), extras)?;
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
@@ -71,7 +72,7 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
     let mut inheritance = Inheritance::take(&inputs.environment)?;
     let admin_listener = ports::bind_admin(settings.admin, &values, &mut inheritance)?;
     let ports = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
-    let sandbox = sandbox::enter(&live.configuration(), inheritance.fenced)?;
+    let sandbox = sandbox::enter(&live.configuration(), key_log, inheritance.fenced)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
     // Behind the fences, since the thread that writes it must be as well.
     let log = open_log(&live.configuration())?;
@@ -117,9 +118,9 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
-        show_shards(engine.shards()),
-        show_driver(engine.driver()),
-        show_host(engine.host())
+        greeting::show_shards(engine.shards()),
+        greeting::show_driver(engine.driver()),
+        greeting::show_host(engine.host())
     ));
     say(&files.show());
     say(&sandbox);
@@ -440,69 +441,9 @@ impl Files {
     }
 }
 
-fn show_shards(shards: &[ShardInfo]) -> String {
-    let count = shards.len();
-    let noun = if count == 1 { "shard" } else { "shards" };
-    let cores: Vec<String> = shards
-        .iter()
-        .filter(|s| s.pinned)
-        .filter_map(|s| s.core)
-        .map(|c| c.to_string())
-        .collect();
-    let loose: Vec<String> = shards
-        .iter()
-        .filter(|s| !s.pinned)
-        .map(|s| s.index.to_string())
-        .collect();
-    match (cores.len(), loose.len()) {
-        (0, _) => format!("{count} {noun}, not pinned to cores"),
-        (1, 0) => format!("{count} {noun} on core {}", cores.join(", ")),
-        (_, 0) => format!("{count} {noun} on cores {}", cores.join(", ")),
-        _ => format!(
-            "{count} {noun} on cores {}; not pinned: {}",
-            cores.join(", "),
-            loose.join(", ")
-        ),
-    }
-}
-
-fn show_driver(info: &DriverInfo) -> String {
-    match &info.reason {
-        None => info.io.to_string(),
-        Some(reason) => format!("{}, without io_uring: {reason}", info.io),
-    }
-}
-
-fn show_host(info: &HostInfo) -> String {
-    match &info.reason {
-        None => info.host.to_string(),
-        Some(reason) => format!("{}, without glommio: {reason}", info.host),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shard(index: usize, core: Option<usize>, pinned: bool) -> ShardInfo {
-        ShardInfo {
-            index,
-            core,
-            pinned,
-            thread_id: 1,
-        }
-    }
-
-    #[test]
-    fn shards_and_their_cores_are_one_line() {
-        assert_eq!(show_shards(&[shard(0, Some(3), true)]), "1 shard on core 3");
-        let two = [shard(0, Some(0), true), shard(1, Some(1), true)];
-        assert_eq!(show_shards(&two), "2 shards on cores 0, 1");
-        let one = [shard(0, Some(0), true), shard(1, Some(1), false)];
-        assert_eq!(show_shards(&one), "2 shards on cores 0; not pinned: 1");
-        let none = [shard(0, None, false), shard(1, None, false)];
-        assert_eq!(show_shards(&none), "2 shards, not pinned to cores");
-    }
 
     fn files(limit: u64, shards: usize, descriptors: Descriptors) -> Files {
         Files {

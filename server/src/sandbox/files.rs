@@ -52,8 +52,11 @@ const WRITTEN: [&str; 1] = ["/dev/null"];
 ///
 /// # Errors
 /// Why the kernel cannot.
-pub(super) fn fence(configuration: &Configuration) -> Result<String, String> {
-    let status = rules(configuration)
+pub(super) fn fence(
+    configuration: &Configuration,
+    key_log: Option<PathBuf>,
+) -> Result<String, String> {
+    let status = rules(configuration, key_log)
         .and_then(RulesetCreated::restrict_self)
         .map_err(|error| error.to_string())?;
     if status.ruleset == RulesetStatus::NotEnforced {
@@ -71,7 +74,10 @@ pub(super) fn fence(configuration: &Configuration) -> Result<String, String> {
     })
 }
 
-fn rules(configuration: &Configuration) -> Result<RulesetCreated, landlock::RulesetError> {
+fn rules(
+    configuration: &Configuration,
+    key_log: Option<PathBuf>,
+) -> Result<RulesetCreated, landlock::RulesetError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let started = read | AccessFs::Execute;
     let written: BitFlags<AccessFs> = AccessFs::from_all(NEWEST) & !AccessFs::Execute;
@@ -86,7 +92,8 @@ fn rules(configuration: &Configuration) -> Result<RulesetCreated, landlock::Rule
         .add_rules(path_beneath_rules(program, started))?
         .add_rules(path_beneath_rules(LOADERS, started))?
         .add_rules(path_beneath_rules(WRITTEN, written))?
-        .add_rules(path_beneath_rules(to_write, written))
+        .add_rules(path_beneath_rules(to_write, written))?
+        .add_rules(path_beneath_rules(key_log, written))
 }
 
 /// Where the configuration is, or may be, and what it names: to be read, to be written.
