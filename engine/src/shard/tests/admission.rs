@@ -170,7 +170,7 @@ fn who_is_refused_at_the_door_is_told_at_once_and_politely() {
     house.answer_to(&[b"GET / HTTP/1.1\r\nHost: sim\r\n\r\n"]);
     assert_eq!(house.refusals(), [("full", 2)]);
     assert!(house.book.borrow().requests.is_empty());
-    let record = house.shards[0].core.closed.get(0).copied().unwrap();
+    let record = house.shards[0].core.closed.get(0).cloned().unwrap();
     assert_eq!(record.reason, "full");
     house.assert_balance();
 }
@@ -278,7 +278,7 @@ fn who_a_proxy_speaks_for_can_be_turned_away() {
     let (heard, reset) = house.answer_to(&[BINARY]);
     assert_eq!((heard.as_str(), reset), ("", true));
     assert_eq!(house.refusals(), [("address", 1)]);
-    let record = house.shards[0].core.closed.get(0).copied().unwrap();
+    let record = house.shards[0].core.closed.get(0).cloned().unwrap();
     assert_eq!(record.peer, "192.0.2.7:4711".parse().unwrap());
     house.assert_balance();
 }

@@ -305,7 +305,7 @@ fn a_drain_ends_what_is_undecided_and_opens_nothing_more() {
         let mut court = Court::calm();
         let mut peers = vec![Peer::new(court.call(), "/")];
         let id = court.next_waiting(&mut peers);
-        let drain = Letter::Drain(Duration::from_secs(60));
+        let drain = Letter::Drain(Box::new(Farewell::within(Duration::from_secs(60))));
         assert!(court.addresses[0].try_send(drain).is_ok());
         turn_all(&mut court.shards, &mut peers);
         if decided {

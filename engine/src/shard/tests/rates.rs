@@ -268,7 +268,7 @@ fn who_waits_for_tokens_is_told_to_go_and_its_answer_is_found() {
             stand.shards[0].core.meters.throttled_count() == 1
         });
         let start = stand.world.now();
-        let drain = Letter::Drain(Duration::from_secs(3_600));
+        let drain = Letter::Drain(Box::new(Farewell::within(Duration::from_secs(3_600))));
         assert!(stand.addresses[0].try_send(drain).is_ok());
         stand.until(&mut peers, "it is gone", |stand, _| {
             stand.connections() == 0

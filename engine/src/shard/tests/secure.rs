@@ -140,7 +140,10 @@ fn whatever_breaks_every_channel_is_given_back() {
         };
         let limits = Limits {
             handshake_timeout: Duration::from_secs(5),
-            close_timeout: Duration::from_secs(5),
+            profile: Profile {
+                close_timeout: Duration::from_secs(5),
+                ..patient().profile
+            },
             linger_timeout: Duration::from_secs(5),
             ..patient()
         };
@@ -272,7 +275,7 @@ fn a_drain_closes_secure_connections_politely() {
         let mut peers = stand.open_secure(4, "/echo");
         for address in &stand.addresses {
             address.send(
-                Letter::Drain(Duration::from_secs(50_000_000)),
+                Letter::Drain(Box::new(Farewell::within(Duration::from_secs(50_000_000)))),
                 Duration::from_secs(1),
             );
         }
