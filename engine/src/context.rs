@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_proto::{CloseCode, Message};
 
 use crate::connection::{Connection, Flags};
 use crate::core::Core;
-use crate::{Answer, ConnectionId, Handler, Key, ShardHandle, TooManyTasks};
+use crate::{Answer, ConnectionId, Handler, Key, ShardHandle, SharedMeter, TooManyTasks};
 
 /// One connection, as its handler sees it during a callback.
 #[derive(Debug)]
@@ -115,6 +116,12 @@ impl<'a, H: Handler> Context<'a, H> {
     /// From now on this connection no longer hears the topic.
     pub fn unsubscribe(&mut self, topic: &str) {
         self.shard.core.unsubscribe(self.slot, topic);
+    }
+
+    /// From now on what this connection says counts against this meter too, which others may share:
+    /// the next read does. It takes the place of one that it had before ([`crate::Upgrade::meter`]).
+    pub fn share_meter(&mut self, meter: Arc<SharedMeter>) {
+        self.shard.core.share_meter(self.slot, meter);
     }
 
     /// Starts the close handshake, behind what has been sent so far. Reasons beyond 123

@@ -64,6 +64,15 @@ impl Meters {
         }
     }
 
+    /// A connection that is metered shares this meter from now on, instead of any other.
+    pub(crate) fn share(&mut self, slot: u32, meter: Arc<SharedMeter>) {
+        let slot = slot as usize;
+        if slot >= self.shared.len() {
+            self.shared.resize(slot + 1, None);
+        }
+        self.shared[slot] = Some(meter);
+    }
+
     /// It has gone.
     pub(crate) fn close(&mut self, slot: u32) {
         self.throttled.remove(&slot);

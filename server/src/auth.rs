@@ -30,6 +30,8 @@ pub(crate) mod users;
 use std::fmt;
 use std::time::Duration;
 
+use tidegate_engine::Rates;
+
 use algorithm::Algorithms;
 use claims::{Claims, Grant, Wanted};
 use denial::Denial;
@@ -52,6 +54,8 @@ pub(crate) struct Auth {
     pub(crate) deadline: Duration,
     /// How many connections a user may have, if there is a cap.
     pub(crate) user_connections_max: Option<u32>,
+    /// How much all connections of a user may say together.
+    pub(crate) user_rates: Rates,
     /// What is allowed, and may not be meant.
     pub(crate) warnings: Vec<String>,
 }

@@ -117,6 +117,30 @@ fn rates(values: &Values) -> Rates {
     }
 }
 
+/// How much all connections of one user may say together: at once as much as in a second.
+pub(crate) fn user_rates(values: &Values) -> Rates {
+    let number = |count: Option<usize>| {
+        let count = count.unwrap_or_default();
+        u32::try_from(count).expect("the schema allows no more than 1 GiB")
+    };
+    let bytes = number(values.size("limits.byte-rate-per-user"));
+    let largest = number(Some(message_size_max(values) + HEADER_SIZE));
+    Rates {
+        messages: Rate {
+            per_second: number(values.count("limits.message-rate-per-user")),
+            burst: 0,
+        },
+        bytes: match bytes {
+            0 => Rate::default(),
+            per_second => Rate {
+                per_second,
+                burst: per_second.max(largest),
+            },
+        },
+        policy: rate_policy(values.choice("limits.rate-policy")),
+    }
+}
+
 fn rate_policy(word: &str) -> RatePolicy {
     let policy = RatePolicy::ALL.into_iter().find(|p| p.name() == word);
     policy.expect("a test has read each word of the schema")

@@ -358,3 +358,42 @@ fn a_user_has_no_more_connections_than_it_may_and_gets_them_back() {
     let again: Vec<Client> = (0..3).map(|_| open(&guarded, "/echo", &token)).collect();
     drop(again);
 }
+
+#[test]
+fn the_connections_of_a_user_have_one_rate_together() {
+    for demand in ["required", "after-connect"] {
+        let rest = format!(
+            "[limits]\nmessage-rate-per-user = 10\n{}",
+            endpoints(demand)
+        );
+        let guarded = Guarded::new("", &rest);
+        let open_as = |user| {
+            let token = guarded.token(user, &[]);
+            if demand == "required" {
+                return open(&guarded, "/echo", &token);
+            }
+            let mut client = guarded.server.open("/echo");
+            shows(&mut client, &token);
+            let said = client.frame();
+            assert!(said.payload.starts_with(b"{\"auth\":\"ok\""), "{said:?}");
+            client
+        };
+        let mut hers: Vec<Client> = (0..8).map(|_| open_as("alice")).collect();
+        let mut other = open_as("bob");
+        // None of them says more than it may alone.
+        for client in &mut hers {
+            for _ in 0..5 {
+                client.text("again and again");
+            }
+        }
+        let labels = [("limit", "user_messages"), ("policy", "close")];
+        support::clock::until("somebody is closed for what all have said", || {
+            let sum = guarded
+                .server
+                .metrics()
+                .sum("tidegate_rate_limited_total", &labels);
+            sum.is_some_and(|count| count >= 1).then_some(())
+        });
+        other.echoes("still here");
+    }
+}

@@ -10,13 +10,14 @@
 //! long: it is us who do not listen. So a message goes on from where its time stood, and whatever looks
 //! for signs of life takes the wait for one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Core, Operation};
 use crate::connection::{Flags, Stage};
 use crate::meters::Moment;
 use crate::rates::{What, nanos};
-use crate::{Handler, RateLimit, RatePolicy};
+use crate::{Handler, RateLimit, RatePolicy, SharedMeter};
 
 impl<H: Handler> Core<H> {
     /// A connection whose tokens are counted has said this much. What it is over, if it is to be closed.
@@ -166,6 +167,17 @@ impl<H: Handler> Core<H> {
         connection.flags.clear(Flags::PAUSED);
         self.operations.push(Operation::Resume { slot });
         true
+    }
+
+    /// A connection shares this meter from now on; see [`crate::Context::share_meter`].
+    pub(crate) fn share_meter(&mut self, slot: u32, meter: Arc<SharedMeter>) {
+        let connection = &mut self.connections[slot as usize];
+        if connection.flags.has(Flags::METERED) {
+            self.meters.share(slot, meter);
+        } else {
+            connection.flags.set(Flags::METERED);
+            self.meters.open(slot, Some(meter));
+        }
     }
 
     pub(crate) fn count_limited(&mut self, limit: RateLimit, policy: RatePolicy) {

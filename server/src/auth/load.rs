@@ -13,6 +13,7 @@ use super::{Auth, Source};
 use crate::config::source::Fault;
 use crate::config::source::Source as Written;
 use crate::config::values::Values;
+use crate::settings;
 
 /// No file of keys is larger.
 pub(crate) const KEY_FILE_SIZE_MAX: u64 = 1 << 20;
@@ -73,6 +74,7 @@ impl Auth {
             user_connections_max: user_connections_max
                 .filter(|max| *max > 0)
                 .and_then(|max| u32::try_from(max).ok()),
+            user_rates: settings::user_rates(values),
             warnings: loader.warnings,
         })
     }

@@ -39,6 +39,7 @@ fn auth(keys: KeySet, algorithms: Algorithms) -> Auth {
         anonymous: Rights::HEAR,
         deadline: Duration::from_secs(10),
         user_connections_max: None,
+        user_rates: Rates::default(),
         warnings: Vec::new(),
     }
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tidegate_engine::{
     Answer, CloseCode, ConnectionId, Context, Message, Request, RequestContext, ShardContext,
-    Upgrade,
+    SharedMeter, Upgrade,
 };
 use tokio::sync::oneshot;
 
@@ -159,8 +159,9 @@ impl Endpoints {
             Err(denial) => self.deny(denial),
             Ok((grant, may, seat)) => {
                 self.view.gate().tally.grant();
+                let meter = self.meter(&grant.user, now);
                 let answer = pending.open(Stage::Admitted, due(&grant, now), may);
-                with_member(answer, |member| {
+                with_member(answer, meter, |member| {
                     member.user = Some(grant.user);
                     member.seat = seat;
                 })
@@ -175,6 +176,12 @@ impl Endpoints {
         };
         let seat = self.view.gate().users.seat(user, max);
         seat.map(Some).ok_or(Denial::Cap)
+    }
+
+    /// By what this user's connections are counted together, if they are.
+    fn meter(&mut self, user: &Arc<str>, now: Instant) -> Option<Arc<SharedMeter>> {
+        let rates = self.view.auth().user_rates;
+        (!rates.is_off()).then(|| self.view.gate().users.meter(user, &rates, now))
     }
 
     pub(super) fn on_open_member(&mut self, context: &mut Context<'_, Self>) {
@@ -269,9 +276,10 @@ impl Endpoints {
             return Err(Denial::OtherUser);
         }
         let (hears, says) = allowed(&member.endpoint, &grant.rights).ok_or(Denial::Rights)?;
-        let seat = match &member.user {
-            None => self.seat(&grant.user)?,
-            Some(_) => member.seat.take(),
+        let is_new = member.user.is_none();
+        let seat = match is_new {
+            true => self.seat(&grant.user)?,
+            false => member.seat.take(),
         };
         let before = std::mem::replace(&mut member.due, due);
         let had_entered = std::mem::replace(&mut member.entered, hears);
@@ -279,6 +287,9 @@ impl Endpoints {
         (member.hears, member.says) = (hears, says);
         (member.user, member.seat) = (Some(Arc::clone(&grant.user)), seat);
         self.view.gate().tally.grant();
+        if is_new && let Some(meter) = self.meter(&grant.user, context.now()) {
+            context.share_meter(meter);
+        }
         self.change_due(context, before, due);
         acknowledge(context, &grant);
         match (had_entered, hears) {
@@ -381,10 +392,15 @@ impl Pending {
 }
 
 /// Completes what [`Pending::open`] has begun.
-fn with_member(mut answer: Answer<Guest>, complete: impl FnOnce(&mut Member)) -> Answer<Guest> {
+fn with_member(
+    mut answer: Answer<Guest>,
+    meter: Option<Arc<SharedMeter>>,
+    complete: impl FnOnce(&mut Member),
+) -> Answer<Guest> {
     if let Answer::Upgrade(upgrade) = &mut answer
         && let Guest::Member(member) = &mut upgrade.state
     {
+        upgrade.meter = meter;
         complete(member);
     }
     answer

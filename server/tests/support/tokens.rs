@@ -62,7 +62,10 @@ impl Guarded {
     #[track_caller]
     pub(crate) fn with(folder: Folder, auth: &str, rest: &str) -> Self {
         let config = folder.write("tidegate.toml", &format!("[auth]\n{auth}\n{rest}"));
-        let server = Server::with(&["-c", &config]);
+        let mut command = server::program();
+        // The proxy of the environment is for the world outside; issuers of tests are on loopback.
+        command.env("NO_PROXY", "127.0.0.1");
+        let server = Server::from(command, &["-c", &config]);
         Self {
             server,
             folder,

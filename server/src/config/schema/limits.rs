@@ -124,6 +124,24 @@ pub(super) const KEYS: &[Key] = &[
     .flag("rate-policy")
     .reloads(),
     Key::new(
+        "limits.message-rate-per-user",
+        MESSAGE_RATE,
+        Default::Text("0"),
+        "How many messages all connections of one user may send together in a second, on whichever \
+         shards they are; what is over is as for message-rate; 0: as many as they like",
+    )
+    .flag("message-rate-per-user")
+    .reloads(),
+    Key::new(
+        "limits.byte-rate-per-user",
+        BYTE_RATE,
+        Default::Text("0B"),
+        "How many bytes all connections of one user may send together in a second; 0B: as many as they \
+         like",
+    )
+    .flag("byte-rate-per-user")
+    .reloads(),
+    Key::new(
         "limits.topics-per-connection",
         TOPICS_PER_CONNECTION,
         Default::Text("16"),
