@@ -18,6 +18,7 @@ use support::clock;
 use support::folder::Folder;
 use support::process::Process;
 use support::server::Server;
+use support::tls::{Authority, Manner, TlsClient, flags};
 use support::wire;
 
 /// Clients that connect, upgrade, say something, hear it, and leave, one after another.
@@ -188,6 +189,25 @@ fn an_upgrade_loses_nobody() {
         support::skip::note(&format!(
             "{io}, {descriptors}: {served} served over 4 upgrades"
         ));
+    }
+}
+
+#[test]
+fn the_secure_port_follows_as_well() {
+    let authority = Authority::new("the authority");
+    let pair = authority.issue("server", &["localhost"]);
+    let manner = Manner::new(&authority);
+    for more in [&[][..], &["--tls-only"]] {
+        let server = Server::with(&flags(&pair, more));
+        let secure = server.secure.expect("a secure port");
+        TlsClient::open(secure, &manner, "/echo").echoes("the first one");
+        server.signal(Signal::USR2);
+        let next = Next::of(&server);
+        TlsClient::open(secure, &manner, "/echo").echoes("the next one");
+        if more.is_empty() {
+            server.open("/echo").echoes("in the clear");
+        }
+        drop(next);
     }
 }
 

@@ -15,6 +15,7 @@ use support::clock;
 use support::folder::Folder;
 use support::server::{self, Server};
 use support::skip;
+use support::tls::{Authority, Manner, TlsClient, flags};
 use support::wire;
 
 /// A supervisor's ear.
@@ -254,6 +255,25 @@ fn sockets_of_a_supervisor_are_served_and_stay_when_the_server_ends() {
             drop(server);
         }
     }
+}
+
+#[test]
+fn a_supervisors_socket_for_tls_is_told_by_its_name() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skip::skipped("a_supervisors_socket_for_tls", "python3 is not installed");
+    }
+    let authority = Authority::new("the authority");
+    let pair = authority.issue("server", &["localhost"]);
+    let sockets = [("client", listening()), ("tls", listening())];
+    let addresses = [0, 1].map(|index: usize| sockets[index].1.local_addr().unwrap());
+    let sockets = sockets.map(|(name, socket)| (name, OwnedFd::from(socket)));
+    let server = Server::from(activated(&sockets), &flags(&pair, &[]));
+    assert_eq!(
+        (server.public, server.secure),
+        (addresses[0], Some(addresses[1]))
+    );
+    TlsClient::open(addresses[1], &Manner::new(&authority), "/echo").echoes("hello");
+    server.open("/echo").echoes("hello");
 }
 
 #[test]
