@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_proto::CloseCode;
@@ -13,7 +14,7 @@ use crate::{ConnectionId, EndReason};
 const RECORDS_MAX: usize = 4096;
 
 /// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
     /// Which one.
     pub id: ConnectionId,
@@ -39,9 +40,11 @@ pub struct Closed {
     pub outbox_bytes: usize,
     /// How many publications it has missed.
     pub dropped: u32,
+    /// Whose it was; see [`crate::Handler::user`].
+    pub user: Option<Arc<str>>,
 }
 
-const _: () = assert!(size_of::<Closed>() <= 136, "a shard keeps thousands");
+const _: () = assert!(size_of::<Closed>() <= 152, "a shard keeps thousands");
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +199,7 @@ pub(crate) mod tests {
             round_trip: None,
             outbox_bytes: 0,
             dropped: 0,
+            user: None,
         }
     }
 

@@ -62,6 +62,29 @@ pub enum Compression {
     },
 }
 
+/// How the messages of one connection may be compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CompressionTier {
+    /// Not at all.
+    Off,
+    /// With contexts that all share.
+    Shared,
+    /// With contexts of its own, within what [`Compression::Takeover`] allows for all.
+    Takeover,
+}
+
+impl Compression {
+    /// The tier of a connection for which nothing else is wanted.
+    #[must_use]
+    pub const fn tier(self) -> CompressionTier {
+        match self {
+            Self::Off => CompressionTier::Off,
+            Self::Shared => CompressionTier::Shared,
+            Self::Takeover { .. } => CompressionTier::Takeover,
+        }
+    }
+}
+
 /// What an allocation of this size is charged with: the sizes and pages of an allocator take up to
 /// an eighth more, and the budget is one of memory, not of what was asked for.
 const fn charge(size: usize) -> usize {
@@ -216,15 +239,17 @@ impl Compressor {
         &self,
         request: &Request<'_>,
         upgrade: &handshake::Upgrade<'_>,
+        tier: Option<CompressionTier>,
     ) -> Option<Agreed> {
-        if self.compression == Compression::Off {
+        let tier = tier.unwrap_or(self.compression.tier());
+        if tier == CompressionTier::Off {
             return None;
         }
         let user_agent = request.header_str("User-Agent").unwrap_or_default();
         if is_safari_15_0_to_3(user_agent) {
             return None;
         }
-        if let Compression::Takeover { .. } = self.compression
+        if tier == CompressionTier::Takeover
             && let Some(agreed) = self.agree_to_takeover(upgrade)
         {
             return Some(agreed);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                    refused, plain HTTP
-//!  accept ─▶ Handshake ─────────────────────────┐
+//!  accept ─▶ Handshake ◀─▶ Undecided ───────────┐
 //!               │ 101                           ▼
 //!               ▼      close, violation, end    Lingering ─▶ Released ─▶ slot is free
 //!             Open ────────────────────────────▶│  our side is shut; the    ▲
@@ -59,6 +59,11 @@ pub(crate) enum Stage<S> {
     /// The request head is still coming.
     Handshake {
         /// What came of it so far, unless it all came at once.
+        head: Vec<u8>,
+    },
+    /// The request is there, and the handler has not yet said what becomes of it.
+    Undecided {
+        /// The request head, whole, and what has come behind it.
         head: Vec<u8>,
     },
     /// The WebSocket is open, or in its close handshake.
@@ -125,6 +130,14 @@ impl Flags {
     pub(crate) const ENDED: Self = Self(4);
     /// When all is sent, our side is shut.
     pub(crate) const FINISHING: Self = Self(8);
+    /// What it says is counted against its rates.
+    pub(crate) const METERED: Self = Self(16);
+    /// It has used up its tokens, and is not received from until there are more: it is also paused.
+    pub(crate) const THROTTLED: Self = Self(32);
+    /// Before its request, a proxy says for whom it speaks.
+    pub(crate) const PROXIED: Self = Self(128);
+    /// It is encrypted: it has a channel, or had one.
+    pub(crate) const SECURE: Self = Self(64);
 
     pub(crate) const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -140,6 +153,11 @@ impl Flags {
 }
 
 impl<S> Open<S> {
+    /// Does a pong with this payload answer our last ping?
+    pub(crate) fn answers_ping(&self, payload: &[u8]) -> bool {
+        self.ping != 0 && payload == self.ping.to_be_bytes()
+    }
+
     /// A conversation that begins at this tick.
     pub(crate) fn new(session: Session, deflate: Option<Agreed>, state: S, now: Tick) -> Self {
         Self {
@@ -180,21 +198,31 @@ impl<S> Connection<S> {
     pub(crate) fn talking(&mut self) -> Option<&mut Open<S>> {
         match &mut self.stage {
             Stage::Open(open) if open.closing.is_none() && !open.session.close_sent() => Some(open),
-            Stage::Open(_) | Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+            Stage::Open(_)
+            | Stage::Handshake { .. }
+            | Stage::Undecided { .. }
+            | Stage::Lingering
+            | Stage::Released => None,
         }
     }
 
     pub(crate) fn as_open(&self) -> Option<&Open<S>> {
         match &self.stage {
             Stage::Open(open) => Some(open),
-            Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+            Stage::Handshake { .. }
+            | Stage::Undecided { .. }
+            | Stage::Lingering
+            | Stage::Released => None,
         }
     }
 
     pub(crate) fn open(&mut self) -> Option<&mut Open<S>> {
         match &mut self.stage {
             Stage::Open(open) => Some(open),
-            Stage::Handshake { .. } | Stage::Lingering | Stage::Released => None,
+            Stage::Handshake { .. }
+            | Stage::Undecided { .. }
+            | Stage::Lingering
+            | Stage::Released => None,
         }
     }
 }

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tidegate_proto::{CloseCode, Message};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Flags};
 use crate::core::Core;
-use crate::{ConnectionId, Handler, Key, ShardHandle, TooManyTasks};
+use crate::{Answer, ConnectionId, Handler, Key, ShardHandle, TooManyTasks};
 
 /// One connection, as its handler sees it during a callback.
 #[derive(Debug)]
@@ -18,7 +18,8 @@ pub struct Context<'a, H: Handler> {
     slot: u32,
 }
 
-/// A peer that has sent a request, as its handler sees it before anything is answered.
+/// A peer that is no WebSocket, or not yet, as its handler sees it: when it connects, when its
+/// request has come, when nothing is left of it.
 #[derive(Debug)]
 pub struct RequestContext<'a, H: Handler> {
     shard: ShardContext<'a, H>,
@@ -191,6 +192,24 @@ impl<'a, H: Handler> RequestContext<'a, H> {
         self.shard.core.addresses.get(self.slot)
     }
 
+    /// From now on it is known under this address: what a proxy says of whom it speaks for.
+    pub fn set_peer(&mut self, address: SocketAddr) {
+        self.shard.core.addresses.set(self.slot, address);
+    }
+
+    /// Whether the connection is encrypted from the client to this process.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        let connection = &self.shard.core.connections[self.slot as usize];
+        connection.flags.has(Flags::SECURE)
+    }
+
+    /// Who the client is by its certificate, if it has shown one that is trusted.
+    #[must_use]
+    pub fn tls_user(&self) -> Option<&str> {
+        self.shard.core.secure.as_ref()?.user(self.slot)
+    }
+
     /// When this turn began to receive, by the monotonic clock.
     #[must_use]
     pub fn now(&self) -> Instant {
@@ -286,6 +305,27 @@ impl<H: Handler> ShardContext<'_, H> {
     #[must_use]
     pub fn handle(&self) -> ShardHandle<H> {
         ShardHandle::new(self.core.tasks.clone(), Rc::clone(&self.core.requests))
+    }
+
+    /// What becomes of a request that was answered with [`Answer::Later`]: as if the handler had
+    /// said it at once. It is done later in this turn or in the next one; if the peer has gone,
+    /// or the handshake's deadline has passed, nothing is done.
+    pub fn decide(&mut self, id: ConnectionId, answer: Answer<H::State>) {
+        self.core.decisions.push_back((id, answer));
+    }
+
+    /// Has [`Handler::on_wake`] called at this moment, or as soon after as the loop comes to it. A
+    /// shard has one such moment, the first of those that were asked for since the last call.
+    pub fn wake_at(&mut self, at: Instant) {
+        if self.core.wake_at.is_none_or(|earlier| at < earlier) {
+            self.core.wake_at = Some(at);
+        }
+    }
+
+    /// A connection of this shard, if it is open.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<Context<'_, H>> {
+        let slot = self.core.slot_of(id)?;
+        Some(Context::new(self.core, slot))
     }
 
     /// A shard for each topic: the same one, whichever shard asks.

@@ -18,20 +18,25 @@ use crate::compression::Compressor;
 use crate::connection::{Connection, Flags, NONE, Stage};
 use crate::counters::{Shared, Snapshot};
 use crate::mailbox::Post;
+use crate::meters::Meters;
 use crate::outbox::Outbox;
 use crate::profile::Profiles;
 use crate::tasks::Requests;
 use crate::timers::{Tick, Timers, ticks_of};
 use crate::topics::Topics;
 use crate::turn::{Bytes, Turn};
-use crate::{ConnectionId, EndReason, Handler, Limits, SendError};
+use crate::{Answer, ConnectionId, EndReason, Farewell, Handler, Limits, SendError};
 
+mod meter;
 mod pace;
 mod publish;
 mod record;
+pub(crate) mod secure;
 mod slow;
 mod subscribe;
 mod watch;
+
+use secure::Secure;
 
 /// A larger frame is not copied into an arena; it becomes a parcel.
 const PARCEL_SIZE_MIN: usize = 16 * 1024;
@@ -50,6 +55,7 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) tick: Tick,
     pub(crate) limits: Limits,
     pub(crate) profiles: Profiles,
+    pub(crate) meters: Meters,
     pub(crate) connections: Slab<Connection<H::State>>,
     /// Where they called from.
     pub(crate) addresses: Addresses,
@@ -69,6 +75,10 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) post: Post<H::Note>,
     /// Notes of the handler to itself.
     pub(crate) notes: VecDeque<H::Note>,
+    /// What the handler has said of requests that it had left undecided.
+    pub(crate) decisions: VecDeque<(ConnectionId, Answer<H::State>)>,
+    /// When the handler wants to be called.
+    pub(crate) wake_at: Option<Instant>,
     /// Of the application.
     pub(crate) tasks: Tasks,
     /// What they want done.
@@ -81,12 +91,16 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) finishing: Vec<(u32, u32)>,
     /// Connections that a delivery has found to be lost; with their generations.
     pub(crate) lost: Vec<(u32, u32, EndReason)>,
+    /// Connections that waited for tokens, and have been told to go; with their generations.
+    pub(crate) hurried: Vec<(u32, u32)>,
     pub(crate) counted: Snapshot,
-    /// Closes or round trips have been counted in this turn.
+    /// Something was counted that most turns do not count.
     pub(crate) rare_changed: bool,
     /// The server is going away: whoever is not here yet is told so.
-    pub(crate) draining: bool,
+    pub(crate) draining: Option<Farewell>,
     pub(crate) shared: Arc<Shared>,
+    /// Encrypted connections, if there is a port for them.
+    pub(crate) secure: Option<Box<Secure>>,
     generation: u32,
 }
 
@@ -149,6 +163,7 @@ impl<H: Handler> Core<H> {
             now,
             tick: 1,
             profiles: Profiles::new(&limits.profile),
+            meters: Meters::default(),
             limits,
             connections: Slab::with_capacity(expected),
             addresses: Addresses::with_capacity(expected),
@@ -163,16 +178,20 @@ impl<H: Handler> Core<H> {
             touched: Vec::new(),
             post,
             notes: VecDeque::new(),
+            decisions: VecDeque::new(),
+            wake_at: None,
             tasks,
             requests,
             bytes_queued: 0,
             operations: Vec::new(),
             finishing: Vec::new(),
             lost: Vec::new(),
+            hurried: Vec::new(),
             counted: Snapshot::default(),
             rare_changed: false,
-            draining: false,
+            draining: None,
             shared,
+            secure: None,
             generation: 0,
         }
     }
@@ -305,16 +324,23 @@ impl<H: Handler> Core<H> {
         open.closing = Some(why);
         open.used = self.tick;
         self.hold_back(slot, start, WireKind::Other);
-        self.set_deadline(slot, self.limits.close_timeout);
+        let profile = self.connections[slot as usize].profile;
+        self.set_deadline(slot, self.profiles.get(profile).close_timeout);
+        self.hurry(slot);
     }
 
     /// Answers a handshake that is not accepted; nothing else has been said to this peer.
     pub(crate) fn refuse(&mut self, slot: u32, refusal: &Refusal) {
         self.reply_to(slot);
         refusal.write(&mut self.turn.wire);
+        self.count_refusal(slot, refusal);
+        self.finish(slot);
+    }
+
+    /// Writes down that a handshake was refused.
+    pub(crate) fn count_refusal(&mut self, slot: u32, refusal: &Refusal) {
         self.record_refusal(slot, refusal);
         self.shared.refuse(refusal.cause());
-        self.finish(slot);
     }
 
     /// Everything that is to be said has been queued: shut our side when it is sent.
@@ -327,10 +353,8 @@ impl<H: Handler> Core<H> {
             connection.stage = Stage::Lingering;
         }
         self.finishing.push((slot, connection.generation));
-        if connection.flags.has(Flags::PAUSED) {
-            connection.flags.clear(Flags::PAUSED);
-            self.operations.push(Operation::Resume { slot });
-        }
+        self.forget_throttle(slot);
+        self.resume(slot);
         self.set_deadline(slot, self.limits.linger_timeout);
     }
 
@@ -353,12 +377,16 @@ impl<H: Handler> Core<H> {
             self.turn.unsay();
         }
         self.turn.cancel(&mut connection.pending);
+        if let Some(secure) = &mut self.secure {
+            secure.forget(slot);
+        }
         connection.stage = Stage::Released;
         connection.deadline = 0;
         let outbox = std::mem::replace(&mut connection.outbox, NONE);
         if outbox != NONE {
             self.outboxes.remove(outbox as usize);
         }
+        self.release_meter(slot);
         self.operations.push(Operation::Close { slot, reset });
     }
 
@@ -371,6 +399,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn has_work(&self) -> bool {
         !self.touched.is_empty()
             || !self.lost.is_empty()
+            || !self.hurried.is_empty()
             || !self.finishing.is_empty()
             || self.turn.has_pending()
     }

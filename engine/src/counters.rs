@@ -5,10 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{EndReason, SlowPolicy};
+use crate::{EndReason, RateLimit, RatePolicy, SlowPolicy};
 
 /// The causes for which a handshake is refused or fails, as labels.
-const REFUSALS_MAX: usize = 24;
+const REFUSALS_MAX: usize = 64;
 
 /// Up to how many microseconds the round trips of a step took: a LAN, a continent, an ocean, a
 /// satellite, and a network that is not well.
@@ -41,6 +41,7 @@ macro_rules! counters {
         pub struct Snapshot {
             $($(#[$doc])* pub $name: u64,)*
             pub(crate) closes: [u64; EndReason::ALL.len()],
+            pub(crate) limited: [[u64; RatePolicy::ALL.len()]; RateLimit::ALL.len()],
             pub(crate) refusals: Vec<(&'static str, u64)>,
             /// Of pings that were answered.
             pub round_trips: RoundTrips,
@@ -51,6 +52,7 @@ macro_rules! counters {
         pub(crate) struct Shared {
             $($name: AtomicU64,)*
             closes: [AtomicU64; EndReason::ALL.len()],
+            limited: [[AtomicU64; RatePolicy::ALL.len()]; RateLimit::ALL.len()],
             refusals: std::sync::Mutex<Vec<(&'static str, u64)>>,
             round_trips: [AtomicU64; ROUND_TRIP_STEPS.len() + 1],
             round_trip_micros: AtomicU64,
@@ -76,9 +78,12 @@ macro_rules! counters {
                 for (to, from) in round_trips.counts.iter_mut().zip(&self.round_trips) {
                     *to = from.load(Ordering::Relaxed);
                 }
+                let limited = self.limited.each_ref();
+                let limited = limited.map(|limit| limit.each_ref().map(|n| n.load(Ordering::Relaxed)));
                 Snapshot {
                     $($name: self.$name.load(Ordering::Relaxed),)*
                     closes,
+                    limited,
                     refusals,
                     round_trips,
                 }
@@ -130,6 +135,8 @@ counters! {
     dropped_newest,
     /// Publications that [`crate::SlowPolicy::Latest`] has dropped, one for each receiver.
     dropped_latest,
+    /// Encrypted connections that were open when their stream ended without the goodbye of TLS.
+    tls_truncations,
     /// Turns of the loop.
     turns,
 }
@@ -150,6 +157,15 @@ impl Snapshot {
         .into_iter()
     }
 
+    /// How often a rate was exceeded: a connection closed for it, or slowed down until it may go on.
+    pub fn rate_limits(&self) -> impl Iterator<Item = (RateLimit, RatePolicy, u64)> {
+        let limits = RateLimit::ALL.into_iter().zip(self.limited);
+        limits.flat_map(|(limit, counts)| {
+            let policies = RatePolicy::ALL.into_iter().zip(counts);
+            policies.map(move |(policy, count)| (limit, policy, count))
+        })
+    }
+
     /// How many handshakes failed, by cause; a cause appears with its first failure.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.refusals.iter().copied()
@@ -157,7 +173,7 @@ impl Snapshot {
 }
 
 impl Shared {
-    /// Shows the closes and the round trips; apart from the rest, since most turns have none.
+    /// Shows the closes, the round trips and who was over its rates; apart from the rest, since most turns have none.
     pub(crate) fn store_rare(&self, counted: &Snapshot) {
         for (to, from) in self.closes.iter().zip(counted.closes) {
             to.store(from, Ordering::Relaxed);
@@ -167,6 +183,10 @@ impl Shared {
             to.store(from, Ordering::Relaxed);
         }
         self.round_trip_micros.store(micros, Ordering::Relaxed);
+        let limited = counted.limited.as_flattened();
+        for (to, from) in self.limited.as_flattened().iter().zip(limited) {
+            to.store(*from, Ordering::Relaxed);
+        }
     }
 
     /// Counts a failed handshake. The lock is shared with whoever reads the figures, so this

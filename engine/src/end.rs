@@ -28,6 +28,8 @@ pub enum EndReason {
     InvalidDeflate,
     /// The peer sent a message over the limit.
     TooBig,
+    /// The peer broke TLS, or what came was not what it had sent; or the keys are used up.
+    TlsFailure,
     /// The peer ended its stream without a close frame.
     Ended,
     /// The connection was reset, or broke.
@@ -48,13 +50,15 @@ pub enum EndReason {
     Idle,
     /// An operator has closed it.
     Disconnected,
+    /// It said more than its rates allow.
+    RateLimited,
     /// The server stopped without waiting.
     Stopped,
 }
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,
@@ -62,6 +66,7 @@ impl EndReason {
         Self::InvalidUtf8,
         Self::InvalidDeflate,
         Self::TooBig,
+        Self::TlsFailure,
         Self::Ended,
         Self::Reset,
         Self::SlowConsumer,
@@ -72,6 +77,7 @@ impl EndReason {
         Self::ReadIdle,
         Self::Idle,
         Self::Disconnected,
+        Self::RateLimited,
         Self::Stopped,
     ];
 
@@ -116,6 +122,7 @@ impl EndReason {
             Self::InvalidUtf8 => "invalid_utf8",
             Self::InvalidDeflate => "invalid_deflate",
             Self::TooBig => "too_big",
+            Self::TlsFailure => "tls_failure",
             Self::Ended => "ended",
             Self::Reset => "reset",
             Self::SlowConsumer => "slow_consumer",
@@ -126,6 +133,7 @@ impl EndReason {
             Self::ReadIdle => "read_idle",
             Self::Idle => "idle",
             Self::Disconnected => "disconnected",
+            Self::RateLimited => "rate_limited",
             Self::Stopped => "stopped",
         }
     }

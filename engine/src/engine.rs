@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tidegate_io::Doorbell;
 use tidegate_io::host;
-use tidegate_io::{Doorbell, Reservation};
 
 use crate::handle::Handle;
 use crate::id::SHARD_COUNT_MAX;
-use crate::{Handler, Host, Io, Settings};
+use crate::{Handler, Host, Io, Ports, Settings};
 
 mod threads;
 
@@ -20,6 +20,7 @@ use threads::start_shards;
 /// A running server.
 pub struct Engine {
     address: SocketAddr,
+    secure_address: Option<SocketAddr>,
     footing: Footing,
     shards: Vec<ShardInfo>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -161,17 +162,11 @@ impl Engine {
             count <= SHARD_COUNT_MAX,
             "{count} shards are more than {SHARD_COUNT_MAX}"
         );
-        let reservation =
-            Reservation::new(settings.listen, settings.share_port).map_err(|source| {
-                StartError::Listen {
-                    address: settings.listen,
-                    source,
-                }
-            })?;
+        let ports = Ports::of(&settings, count)?;
         let wished = Footing::choose(&settings)?;
         let bells: io::Result<Arc<[_]>> = (0..count).map(|_| Doorbell::new()).collect();
         let bells = bells.map_err(|source| StartError::Start { source })?;
-        let (reservation, make) = (Arc::new(reservation), Arc::new(make));
+        let make = Arc::new(make);
         let mut footing = wished.clone();
         loop {
             let bells = Arc::clone(&bells);
@@ -179,7 +174,7 @@ impl Engine {
                 &settings,
                 footing.clone(),
                 &cores,
-                &reservation,
+                &ports,
                 bells,
                 make.clone(),
             );
@@ -194,10 +189,17 @@ impl Engine {
         }
     }
 
-    /// The address that is listened on, with the port that the kernel chose.
+    /// The address that is listened on, with the port that the kernel chose: the plain one unless
+    /// there is only the secure one.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where encrypted connections are accepted, if they are.
+    #[must_use]
+    pub fn secure_address(&self) -> Option<SocketAddr> {
+        self.secure_address
     }
 
     /// Where the shards run.
@@ -246,6 +248,7 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("address", &self.address)
+            .field("secure_address", &self.secure_address)
             .finish_non_exhaustive()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -19,7 +19,9 @@ use crate::survey::following::{Ends, Following};
 use crate::survey::listing::{Disconnecting, Listing, Recalling, Who};
 use crate::survey::ranking::{Order, Ranking};
 use crate::survey::{Memory, Task};
-use crate::{Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Key, Snapshot};
+use crate::{
+    Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Farewell, Key, Ports, Snapshot,
+};
 
 /// A shard that is alive takes a letter within this; it is never waited for by a shard.
 pub(crate) const LETTER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub struct Handle {
     pub(crate) doors: Arc<[Box<dyn Door>]>,
     pub(crate) counters: Arc<[Arc<Shared>]>,
     pub(crate) budget: Arc<Budget>,
+    /// Until the server takes leave: as long as they are here, no listener is closed.
+    pub(crate) ports: Arc<Mutex<Ports>>,
 }
 
 /// A shard's address, whatever its handlers tell each other.
@@ -37,7 +41,8 @@ pub(crate) trait Door: Send + Sync {
     fn publish(&self, topic: &str, key: u64, message: Message<'_>) -> Result<(), Busy>;
     fn ask_topics(&self, parts: Sender<Part>) -> bool;
     fn survey(&self, task: Task) -> bool;
-    fn drain(&self, within: Duration);
+    fn drain(&self, farewell: Farewell);
+    fn nudge(&self);
     fn stop(&self);
 }
 
@@ -119,8 +124,13 @@ impl<N: Send> Door for Address<N> {
         self.send(Letter::Survey(Box::new(task)), LETTER_TIMEOUT)
     }
 
-    fn drain(&self, within: Duration) {
-        self.send(Letter::Drain(within), LETTER_TIMEOUT);
+    fn drain(&self, farewell: Farewell) {
+        self.send(Letter::Drain(Box::new(farewell)), LETTER_TIMEOUT);
+    }
+
+    fn nudge(&self) {
+        // Whoever has a full mailbox turns for that.
+        let _ = self.try_send(Letter::Turn);
     }
 
     fn stop(&self) {
@@ -302,6 +312,24 @@ impl Handle {
         Answered::of(counts).map(|counts| counts.into_iter().sum())
     }
 
+    /// Closes all connections of a user ([`crate::Handler::user`]), as [`Self::disconnect_topic`]
+    /// does with those of a topic.
+    #[must_use]
+    pub fn disconnect_user(
+        &self,
+        user: &str,
+        code: CloseCode,
+        reason: &str,
+        timeout: Duration,
+    ) -> Answered<usize> {
+        let counts = self.ask(timeout, |answer, _| {
+            let who = Who::User(user.into());
+            let task = Disconnecting::new(answer, who, code, reason);
+            Some(Task::Disconnect(task))
+        });
+        Answered::of(counts).map(|counts| counts.into_iter().sum())
+    }
+
     /// Asks all shards for which there is a task, and waits for their answers until all have had
     /// `timeout`: `None` for each that has not answered.
     fn ask<T>(
@@ -336,14 +364,34 @@ impl Handle {
             .collect()
     }
 
-    /// Accepts no more, closes every WebSocket with 1001, and ends when all have answered or
-    /// `within` has passed.
-    pub fn drain(&self, within: Duration) {
-        self.doors.iter().for_each(|door| door.drain(within));
+    /// Accepts no more, closes every WebSocket with 1001, and ends when all have answered or time
+    /// is up. A second farewell changes only when that is.
+    pub fn drain(&self, farewell: Farewell) {
+        *self.lock_ports() = Ports::default();
+        self.doors.iter().for_each(|door| door.drain(farewell));
+    }
+
+    /// Wakes every shard, and waits for nothing: one that is alive has turned soon afterwards
+    /// ([`Snapshot::turns`]), also if nobody is connected.
+    pub fn nudge(&self) {
+        self.doors.iter().for_each(|door| door.nudge());
+    }
+
+    /// The sockets that the server listens on, for a process that goes on with them; none once it
+    /// takes leave.
+    #[must_use]
+    pub fn ports(&self) -> Ports {
+        self.lock_ports().clone()
+    }
+
+    /// Nothing is ever half written in there.
+    fn lock_ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends without waiting for anybody.
     pub fn stop(&self) {
+        *self.lock_ports() = Ports::default();
         self.doors.iter().for_each(|door| door.stop());
     }
 }
@@ -405,7 +453,9 @@ mod tests {
                 .is_none_or(|kept| kept.send(task).is_ok())
         }
 
-        fn drain(&self, _: Duration) {}
+        fn drain(&self, _: Farewell) {}
+
+        fn nudge(&self) {}
 
         fn stop(&self) {}
     }
@@ -415,6 +465,7 @@ mod tests {
             doors: doors.into_iter().map(|door| Box::new(door) as _).collect(),
             counters: Arc::new([]),
             budget: Arc::new(Budget::new(crate::Compression::Off)),
+            ports: Arc::default(),
         }
     }
 

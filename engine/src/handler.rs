@@ -1,11 +1,16 @@
 //! What an application writes: the decisions.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_proto::Message;
 use tidegate_proto::handshake::{Refusal, Request};
 
-use crate::{Context, End, Profile, Reply, RequestContext, ShardContext};
+use crate::{
+    Admission, CompressionTier, Context, End, Profile, ProxyHeader, Reply, RequestContext,
+    ShardContext, SharedMeter,
+};
 
 /// The application's side of a shard. Every shard has one of its own, so nothing in it needs
 /// a lock, and nothing in it may wait.
@@ -22,6 +27,37 @@ pub trait Handler: Sized + 'static {
     /// The shard is about to begin; a good moment to spawn tasks.
     fn on_start(&mut self, shard: &mut ShardContext<'_, Self>) {
         let _ = shard;
+    }
+
+    /// How long whoever is accepted now has until its request has arrived, if that is not as usual
+    /// ([`crate::Limits::handshake_timeout`]).
+    fn handshake_timeout(&mut self) -> Option<Duration> {
+        None
+    }
+
+    /// Somebody has connected, and nothing has been read yet: the cheapest moment to say no.
+    fn on_accept(&mut self, context: &mut RequestContext<'_, Self>) -> Admission {
+        let _ = context;
+        Admission::Take
+    }
+
+    /// A peer that was taken by [`Admission::TakeProxied`] has said for whom it speaks, which is
+    /// [`RequestContext::peer`] from now on, if it has named somebody. [`Admission::TakeProxied`]
+    /// is the same as [`Admission::Take`] here.
+    fn on_proxied(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        header: &ProxyHeader,
+    ) -> Admission {
+        let _ = (context, header);
+        Admission::Take
+    }
+
+    /// Nothing is left of a peer, whatever has become of it. Called once for each `on_accept`
+    /// that has not dropped the peer, after its `on_close`, if it had one; its id and its address
+    /// are what they were.
+    fn on_gone(&mut self, context: &mut RequestContext<'_, Self>) {
+        let _ = context;
     }
 
     /// A request has arrived. Nothing has been checked yet but that it is sound HTTP/1.1
@@ -53,6 +89,18 @@ pub trait Handler: Sized + 'static {
         Cow::Borrowed("")
     }
 
+    /// Who the connection belongs to, if the application knows: operators see it, and can
+    /// disconnect all of a user; see [`crate::ConnectionFilter::user`].
+    fn user<'s>(&self, state: &'s Self::State) -> Option<&'s Arc<str>> {
+        let _ = state;
+        None
+    }
+
+    /// The moment has come that [`ShardContext::wake_at`] asked for. There is no other one now.
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        let _ = shard;
+    }
+
     /// The handler of a shard (or this one itself) has told this one something.
     fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Self::Note) {
         let _ = (shard, note);
@@ -69,6 +117,9 @@ pub enum Answer<S> {
     Respond(Reply),
     /// Say no, and close.
     Refuse(Refusal),
+    /// It takes longer: the engine keeps the request, and receives no more from this peer, until
+    /// [`ShardContext::decide`] says what to do. The handshake's deadline goes on meanwhile.
+    Later,
 }
 
 /// How to open a WebSocket.
@@ -80,9 +131,14 @@ pub struct Upgrade<S> {
     pub protocol: Option<String>,
     /// The largest message in bytes, if it is not the server's usual limit.
     pub message_size_max: Option<usize>,
-    /// How it is kept alive and what happens if it does not read, if that is not as usual
-    /// ([`crate::Limits::profile`]). A shard knows 256 different ones at most.
+    /// How it is kept alive, what it may say and what happens if it does not read, if that is not as
+    /// usual ([`crate::Limits::profile`]). With 256 different ones in use on a shard, a request that
+    /// wants another is refused with 503.
     pub profile: Option<Profile>,
+    /// How its messages may be compressed, if not as usual ([`crate::Settings::compression`]).
+    pub compression: Option<CompressionTier>,
+    /// Rates that it shares with others, such as all connections of one user; beside its own.
+    pub meter: Option<Arc<SharedMeter>>,
 }
 
 impl<S> Upgrade<S> {
@@ -93,6 +149,8 @@ impl<S> Upgrade<S> {
             protocol: None,
             message_size_max: None,
             profile: None,
+            compression: None,
+            meter: None,
         }
     }
 }

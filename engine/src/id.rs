@@ -40,8 +40,10 @@ impl ConnectionId {
         (self.0 >> (SLOT_BITS + GENERATION_BITS)) as usize
     }
 
-    /// Where it lies on its shard, if it is still there.
-    pub(crate) fn slot(self) -> u32 {
+    /// Where it lies on its shard, if it is still there: a small number, which another connection
+    /// gets when this one is gone.
+    #[must_use]
+    pub fn slot(self) -> u32 {
         let slot = self.0 >> GENERATION_BITS & ((1 << SLOT_BITS) - 1);
         u32::try_from(slot).expect("it has 24 bits")
     }

@@ -34,6 +34,7 @@
 //! engine.join().expect("no shard failed");
 //! ```
 
+mod admission;
 mod closed;
 mod compression;
 mod connection;
@@ -42,16 +43,21 @@ mod core;
 mod counters;
 mod end;
 mod engine;
+mod farewell;
 mod handle;
 mod handler;
 mod id;
 mod listing;
 mod mailbox;
+mod meters;
 mod outbox;
 #[cfg(test)]
 mod planted;
+mod ports;
 mod profile;
+mod rates;
 mod reply;
+mod secure;
 mod settings;
 mod shard;
 mod survey;
@@ -60,17 +66,22 @@ mod timers;
 mod topics;
 mod turn;
 
+pub use admission::Admission;
 pub use closed::{Closed, Phase, Side};
-pub use compression::Compression;
+pub use compression::{Compression, CompressionTier};
 pub use context::{Busy, Context, RequestContext, SendError, ShardContext};
 pub use counters::{ROUND_TRIP_STEPS, RoundTrips, Snapshot};
 pub use end::{End, EndReason};
 pub use engine::{DriverInfo, Engine, HostInfo, ShardFailure, ShardInfo, StartError};
+pub use farewell::{Farewell, Parting};
 pub use handle::{Answered, Handle, MemoryUse, TopicCount};
 pub use handler::{Answer, Handler, Upgrade};
 pub use id::ConnectionId;
+pub use ports::Ports;
 pub use profile::{Key, Profile, SlowPolicy};
+pub use rates::{Rate, RateLimit, RatePolicy, Rates, SharedMeter};
 pub use reply::Reply;
+pub use secure::{Acceptor, Channel, ChannelFailure, ChannelPhase, SecureSettings};
 pub use settings::{Descriptors, Host, Io, Limits, Settings};
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -80,6 +91,6 @@ pub use survey::listing::{ConnectionFilter, ConnectionInfo};
 pub use survey::ranking::Order;
 pub use tasks::{Interval, ShardHandle};
 pub use tidegate_io::host::{Sleep, TooManyTasks, YieldNow};
-pub use tidegate_io::{SocketOptions, files, host};
+pub use tidegate_io::{Port, SocketOptions, files, host, inherit, rights};
 pub use tidegate_proto::handshake::{Refusal, Request};
-pub use tidegate_proto::{CloseCode, Message, MessageKind};
+pub use tidegate_proto::{CloseCode, Message, MessageKind, ProxyHeader, ProxyVersion};

@@ -15,6 +15,7 @@ use tidegate_io::Waker;
 use tidegate_io::waker::Ring;
 use tidegate_proto::MessageKind;
 
+use crate::Farewell;
 use crate::listing::Part;
 use crate::survey::Task;
 
@@ -50,8 +51,10 @@ pub(crate) enum Letter<N> {
     Topics(Answer<Part>),
     /// From another thread: what takes several turns.
     Survey(Box<Task>),
-    /// Close every connection politely within this time, then end.
-    Drain(Duration),
+    /// Take leave of every connection, then end.
+    Drain(Box<Farewell>),
+    /// From another thread: show that you turn.
+    Turn,
     /// End now.
     Stop,
 }

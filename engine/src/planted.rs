@@ -39,6 +39,20 @@ pub(crate) enum Bug {
     ForgottenWatch,
     /// What is dropped is not counted.
     SilentDrop,
+    /// What is said costs no token.
+    FreeFrames,
+    /// Who has used up its tokens is not received from again.
+    ForgottenTokens,
+    /// What was received before the tokens were used up is lost.
+    LostHeld,
+    /// When the driver closes a connection late, the handler is not told that it is gone.
+    ForgottenGoodbye,
+    /// What was decided of a request is never carried out.
+    LostDecision,
+    /// What came behind a request that was undecided is lost.
+    ForgottenRest,
+    /// A shard sleeps on when its handler wants to be called.
+    ForgottenWake,
 }
 
 thread_local! {
@@ -46,7 +60,7 @@ thread_local! {
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::ForgottenFlush,
         Self::ForgottenOutbox,
         Self::ForgottenResume,
@@ -64,6 +78,13 @@ impl Bug {
         Self::DeafHeart,
         Self::ForgottenWatch,
         Self::SilentDrop,
+        Self::FreeFrames,
+        Self::ForgottenTokens,
+        Self::LostHeld,
+        Self::ForgottenGoodbye,
+        Self::LostDecision,
+        Self::ForgottenRest,
+        Self::ForgottenWake,
     ];
 
     /// From now on this thread runs with this bug, or with none.

@@ -1,15 +1,18 @@
-//! How a connection is kept alive, and what happens if it does not read: chosen for a server, and
-//! for each endpoint that wants it otherwise.
+//! How a connection is kept alive, what it may say, and what happens if it does not read: chosen for a
+//! server, and for each endpoint that wants it otherwise.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
 
+use crate::Rates;
+use crate::rates::Paces;
 use crate::timers::{Tick, ticks_of};
 
-/// How the connections of an endpoint are watched. A span of zero is off.
+/// How the connections of an endpoint are watched, and how much each may take. A span of zero is off,
+/// but for the three timeouts that each message, batch and close has.
 ///
-/// There may be 256 different ones on a shard; connections share them. Spans are kept to a tick
-/// of 128 ms.
+/// There may be 256 different ones in use on a shard at a time; connections share them. Spans are kept
+/// to a tick of 128 ms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// How often each open connection is pinged: 45 s, spread over the connections so that those
@@ -27,8 +30,24 @@ pub struct Profile {
     /// How long no message may go either way, pings and pongs aside: off. Then the connection is
     /// closed with 1000.
     pub idle_timeout: Duration,
+    /// From the first byte of a message to its last, if it did not come at once: 60 s. Then 1008.
+    pub message_timeout: Duration,
+    /// How long a batch may wait for a peer that does not read: 30 s. Then a reset.
+    pub send_timeout: Duration,
+    /// From our close frame to the peer's: 5 s. Then a reset.
+    pub close_timeout: Duration,
     /// What happens to publications for a peer that does not read.
     pub slow: SlowPolicy,
+    /// How much memory may wait for a peer that does not read: 192 KiB, three times the
+    /// largest message. Beyond: the connection is closed as a slow consumer, or something is
+    /// dropped ([`SlowPolicy`]), where the batch that has been handed over already, of one
+    /// turn at most, counts apart. The kernel's own buffer comes before this one.
+    pub outbox_bytes_max: usize,
+    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB. Where
+    /// publications may be dropped, only replies behind the batch under way count.
+    pub outbox_pause_size: usize,
+    /// How much it may say in how much time: as much as it likes.
+    pub rates: Rates,
 }
 
 impl Default for Profile {
@@ -39,7 +58,13 @@ impl Default for Profile {
             read_idle_timeout: Duration::ZERO,
             write_idle_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            message_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(5),
             slow: SlowPolicy::Disconnect,
+            outbox_bytes_max: 192 * 1024,
+            outbox_pause_size: 64 * 1024,
+            rates: Rates::default(),
         }
     }
 }
@@ -61,7 +86,7 @@ impl Profile {
 /// the kernel: what a handler sends to one connection, pings, pongs and close frames are not. What
 /// is heard stays in order. What is dropped is counted, by policy ([`crate::Snapshot`]) and for each
 /// connection. Under each policy, a peer that takes nothing at all is reset after
-/// [`crate::Limits::send_timeout`].
+/// [`Profile::send_timeout`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SlowPolicy {
     /// With a full outbox it is disconnected: whoever must not miss anything comes back and asks.
@@ -134,15 +159,21 @@ impl From<&str> for Key {
     }
 }
 
-/// A profile in ticks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A profile as it is reckoned with: spans that are compared with ticks are in ticks.
+#[derive(Debug, Clone)]
 pub(crate) struct Watch {
     pub(crate) ping_interval: Tick,
     pub(crate) pings_missed_max: u8,
     pub(crate) read_idle: Tick,
     pub(crate) write_idle: Tick,
     pub(crate) idle: Tick,
+    pub(crate) message_timeout: Duration,
+    pub(crate) send_timeout: Tick,
+    pub(crate) close_timeout: Duration,
     pub(crate) slow: SlowPolicy,
+    pub(crate) outbox_bytes_max: usize,
+    pub(crate) outbox_pause_size: usize,
+    pub(crate) paces: Paces,
 }
 
 impl Watch {
@@ -153,7 +184,13 @@ impl Watch {
             read_idle: ticks_of(profile.read_idle_timeout),
             write_idle: ticks_of(profile.write_idle_timeout),
             idle: ticks_of(profile.idle_timeout),
+            message_timeout: profile.message_timeout,
+            send_timeout: ticks_of(profile.send_timeout),
+            close_timeout: profile.close_timeout,
             slow: profile.slow,
+            outbox_bytes_max: profile.outbox_bytes_max,
+            outbox_pause_size: profile.outbox_pause_size,
+            paces: Paces::new(&profile.rates),
         }
     }
 
@@ -188,41 +225,88 @@ impl Watch {
     }
 }
 
-/// The profiles of one shard, each once.
+/// The profiles of one shard, each once. A place whose last connection has gone is used again, so that
+/// there may be any number of them one after another, as configurations are reloaded.
 #[derive(Debug)]
-pub(crate) struct Profiles(Vec<Watch>);
+pub(crate) struct Profiles(Vec<Place>);
+
+#[derive(Debug)]
+struct Place {
+    profile: Profile,
+    watch: Watch,
+    /// How many connections have it.
+    user_count: u32,
+}
+
+/// There are as many profiles in use as there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyProfiles;
 
 /// A connection keeps the place of its profile in 8 bits.
 const PROFILES_MAX: usize = 256;
 
+impl Place {
+    fn of(profile: Profile) -> Self {
+        Self {
+            watch: Watch::new(&profile),
+            profile,
+            user_count: 0,
+        }
+    }
+}
+
 impl Profiles {
-    /// The usual one is at 0.
+    /// The usual one is at 0, and stays there: who has not been answered yet has it.
     pub(crate) fn new(usual: &Profile) -> Self {
-        Self(vec![Watch::new(usual)])
+        Self(vec![Place::of(usual.clone())])
     }
 
     #[inline]
     pub(crate) fn get(&self, index: u8) -> &Watch {
-        &self.0[usize::from(index)]
+        &self.0[usize::from(index)].watch
     }
 
-    /// The place of this one.
-    ///
-    /// # Panics
-    /// With more than 256 different ones: they are the application's, and no peer's.
-    pub(crate) fn intern(&mut self, profile: &Profile) -> u8 {
-        let watch = Watch::new(profile);
-        let found = self.0.iter().position(|known| *known == watch);
-        let index = found.unwrap_or_else(|| {
-            let full = self.0.len() == PROFILES_MAX;
-            assert!(
-                !full,
-                "a shard has at most {PROFILES_MAX} different profiles"
-            );
-            self.0.push(watch);
-            self.0.len() - 1
-        });
-        u8::try_from(index).expect("there are no more than 256")
+    /// The place of this one, for one more connection, which gives it back by [`Self::release`].
+    pub(crate) fn intern(&mut self, profile: Profile) -> Result<u8, TooManyProfiles> {
+        let index = match self.0.iter().position(|known| known.profile == profile) {
+            Some(0) => return Ok(0),
+            Some(index) => index,
+            None => self.place(profile)?,
+        };
+        self.0[index].user_count += 1;
+        Ok(u8::try_from(index).expect("there are no more than 256"))
+    }
+
+    /// Where this one is from now on, which is nowhere yet.
+    fn place(&mut self, profile: Profile) -> Result<usize, TooManyProfiles> {
+        let unused = self
+            .0
+            .iter()
+            .skip(1)
+            .position(|place| place.user_count == 0);
+        let index = unused.map_or(self.0.len(), |index| index + 1);
+        if index == PROFILES_MAX {
+            return Err(TooManyProfiles);
+        }
+        if index == self.0.len() {
+            self.0.push(Place::of(profile));
+        } else {
+            self.0[index] = Place::of(profile);
+        }
+        Ok(index)
+    }
+
+    /// A connection that had this one has gone. The usual one is not counted.
+    pub(crate) fn release(&mut self, index: u8) {
+        if index != 0 {
+            self.0[usize::from(index)].user_count -= 1;
+        }
+    }
+
+    /// How many connections have another than the usual one.
+    #[cfg(test)]
+    pub(crate) fn user_count(&self) -> usize {
+        self.0.iter().map(|place| place.user_count as usize).sum()
     }
 }
 
@@ -259,10 +343,55 @@ mod tests {
     #[test]
     fn a_profile_is_kept_once() {
         let mut profiles = Profiles::new(&Profile::default());
-        assert_eq!(profiles.intern(&Profile::default()), 0);
-        assert_eq!(profiles.intern(&Profile::quiet()), 1);
-        assert_eq!(profiles.intern(&Profile::quiet()), 1);
+        assert_eq!(profiles.intern(Profile::default()), Ok(0));
+        assert_eq!(profiles.intern(Profile::quiet()), Ok(1));
+        assert_eq!(profiles.intern(Profile::quiet()), Ok(1));
         assert!(profiles.get(1).is_off());
+        assert_eq!(profiles.user_count(), 2);
+    }
+
+    /// As a configuration makes it that is reloaded again and again.
+    fn numbered(number: u64) -> Profile {
+        Profile {
+            send_timeout: Duration::from_secs(1 + number),
+            ..Profile::default()
+        }
+    }
+
+    #[test]
+    fn profiles_that_nobody_has_any_more_make_room_for_others() {
+        let mut profiles = Profiles::new(&Profile::default());
+        // Some stay for long, and keep what they have.
+        let held: Vec<u8> = (0..100)
+            .map(|number| profiles.intern(numbered(1_000_000 + number)).unwrap())
+            .collect();
+        for number in 0..10_000 {
+            let index = profiles.intern(numbered(number)).unwrap();
+            assert_eq!(profiles.intern(numbered(number)), Ok(index));
+            let span = ticks_of(Duration::from_secs(1 + number));
+            assert_eq!(profiles.get(index).send_timeout, span);
+            assert!(!held.contains(&index));
+            profiles.release(index);
+            profiles.release(index);
+        }
+        assert_eq!(profiles.0.len(), 102);
+        for (number, &index) in (0..).zip(&held) {
+            let span = ticks_of(Duration::from_secs(1_000_001 + number));
+            assert_eq!(profiles.get(index).send_timeout, span);
+        }
+    }
+
+    #[test]
+    fn with_256_in_use_there_is_no_other_until_one_is_given_back() {
+        let mut profiles = Profiles::new(&Profile::default());
+        let indices: Vec<u8> = (0..255)
+            .map(|number| profiles.intern(numbered(number + 100)).unwrap())
+            .collect();
+        assert_eq!(profiles.intern(numbered(1_000)), Err(TooManyProfiles));
+        assert_eq!(profiles.intern(Profile::default()), Ok(0));
+        profiles.release(indices[77]);
+        assert_eq!(profiles.intern(numbered(1_000)), Ok(indices[77]));
+        assert_eq!(profiles.intern(numbered(1_001)), Err(TooManyProfiles));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Compression, Profile};
+use crate::{Compression, Ports, Profile, SecureSettings};
 use tidegate_io::uring::UringDriver;
 use tidegate_io::{SocketOptions, host};
 use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
@@ -15,6 +15,9 @@ use tidegate_proto::{HeadLimits, MESSAGE_SIZE_MAX_DEFAULT};
 pub struct Settings {
     /// Where to listen; with port 0 the kernel chooses. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// The sockets of that address and of the secure one, if they are there already: bound before the
+    /// process gave up its rights, or handed over by another one. Default: they are bound at the start.
+    pub ports: Ports,
     /// Share the port with other processes of the same user. Default no: a port on which
     /// anybody listens is then an error.
     pub share_port: bool,
@@ -30,6 +33,8 @@ pub struct Settings {
     pub sockets: SocketOptions,
     /// How messages are compressed (permessage-deflate). Default [`Compression::Shared`].
     pub compression: Compression,
+    /// The port for encrypted connections. Default: there is none.
+    pub secure: Option<SecureSettings>,
     /// The maxima and the deadlines.
     pub limits: Limits,
 }
@@ -124,6 +129,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            ports: Ports::default(),
             share_port: false,
             shards: 0,
             io: Io::default(),
@@ -131,6 +137,7 @@ impl Default for Settings {
             descriptors: Descriptors::default(),
             sockets: SocketOptions::default(),
             compression: Compression::default(),
+            secure: None,
             limits: Limits::default(),
         }
     }
@@ -143,22 +150,9 @@ pub struct Limits {
     pub head: HeadLimits,
     /// The largest message in bytes, whole or in fragments: 64 KiB. Beyond: 1009.
     pub message_size_max: usize,
-    /// How much memory may wait for a peer that does not read: 192 KiB, three times the
-    /// largest message. Beyond: the connection is closed as a slow consumer, or something is
-    /// dropped ([`crate::SlowPolicy`]), where the batch that has been handed over already, of one
-    /// turn at most, counts apart. The kernel's own buffer comes before this one.
-    pub outbox_bytes_max: usize,
-    /// With more bytes than this waiting for it, a peer is not received from: 64 KiB. Where
-    /// publications may be dropped, only replies behind the batch under way count.
-    pub outbox_pause_size: usize,
-    /// From the connect to the end of the request head: 10 s.
+    /// From the connect to the end of the request head, unless [`crate::Handler::handshake_timeout`] says
+    /// otherwise: 10 s.
     pub handshake_timeout: Duration,
-    /// From the first byte of a message to its last, if it did not come at once: 60 s.
-    pub message_timeout: Duration,
-    /// How long a batch may wait for a peer that does not read: 30 s.
-    pub send_timeout: Duration,
-    /// From our close frame to the peer's: 5 s.
-    pub close_timeout: Duration,
     /// From the end of our stream to the end of the peer's: 5 s. Then a reset.
     pub linger_timeout: Duration,
     /// How many letters one mailbox holds: 1,024. A letter is all that one shard publishes
@@ -176,7 +170,8 @@ pub struct Limits {
     /// How many open connections a shard makes room for at its start. The room is address
     /// space, not memory, until it is used. 0, the default, lets it grow by doubling.
     pub connections_expected: usize,
-    /// How connections are watched whose endpoint says nothing else ([`crate::Upgrade::profile`]).
+    /// How connections are watched, and what each may take, where its endpoint says nothing else
+    /// ([`crate::Upgrade::profile`]).
     pub profile: Profile,
 }
 
@@ -185,12 +180,7 @@ impl Default for Limits {
         Self {
             head: HeadLimits::default(),
             message_size_max: MESSAGE_SIZE_MAX_DEFAULT,
-            outbox_bytes_max: 192 * 1024,
-            outbox_pause_size: 64 * 1024,
             handshake_timeout: Duration::from_secs(10),
-            message_timeout: Duration::from_secs(60),
-            send_timeout: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(5),
             linger_timeout: Duration::from_secs(5),
             mailbox_letters_max: 1024,
             mail_bytes_max: 4 * 1024 * 1024,

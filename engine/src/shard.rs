@@ -20,6 +20,7 @@ use tidegate_proto::CloseCode;
 use crate::closed::Phase;
 use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
+use crate::core::secure::Secure;
 use crate::core::{Core, Operation};
 use crate::counters::Shared;
 use crate::listing::Listing;
@@ -28,17 +29,23 @@ use crate::mailbox::{Letter, Mailbox, Post};
 use crate::planted::Bug;
 use crate::survey::Survey;
 use crate::turn::RunIndex;
-use crate::{Context, End, EndReason, Handler, Limits, ShardContext};
+use crate::{Acceptor, Context, End, EndReason, Handler, Limits, RequestContext, ShardContext};
+use drain::Drain;
 
+mod accept;
 #[cfg(feature = "bench")]
 pub mod benched;
+mod decide;
 mod deliver;
+mod drain;
 mod expire;
 mod flush;
 mod receive;
 mod request;
+mod secure;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 /// With mail waiting for room in another shard's mailbox, a sleep lasts no longer.
 const BACKLOG_RETRY: Duration = Duration::from_millis(1);
@@ -64,15 +71,6 @@ pub(crate) struct Shard<D, H: Handler> {
     /// What is being listed for whoever asked.
     pub(crate) listings: Vec<Listing>,
     stopped: bool,
-}
-
-/// Closing politely.
-#[derive(Debug)]
-struct Drain {
-    /// Then the rest is closed without being asked.
-    until: Instant,
-    /// The slots before this one have been told.
-    told: usize,
 }
 
 /// What a shard is made of.
@@ -124,6 +122,11 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         });
         let _ = shard.driver.submit(Op::Listen);
         shard
+    }
+
+    /// Whoever calls this listener of the driver's is spoken to through a channel.
+    pub(crate) fn secure(&mut self, listener: usize, acceptor: Arc<dyn Acceptor>) {
+        self.core.secure = Some(Box::new(Secure::new(listener, acceptor)));
     }
 
     /// Turns until the shard has been stopped or has drained; between turns, tasks run.
@@ -185,11 +188,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     fn timeout(&self) -> Timeout {
         let core = &self.core;
-        let telling = self
-            .drain
-            .as_ref()
-            .is_some_and(|d| d.told < core.connections.capacity());
-        let chores = telling || !self.surveys.is_empty() || !self.listings.is_empty();
+        let chores =
+            !self.surveys.is_empty() || !self.listings.is_empty() || !core.decisions.is_empty();
         if core.has_work() || !core.operations.is_empty() || chores {
             return Timeout::Now;
         }
@@ -198,13 +198,16 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             return Timeout::Now;
         }
         let backlog = core.post.has_backlog().then(|| core.now + BACKLOG_RETRY);
-        let drain = self.drain.as_ref().map(|drain| drain.until);
+        let drain = self.drain.as_ref().map(|drain| drain.next_due(core.now));
         let sweep = (!core.with_contexts.is_empty()).then_some(self.sweep_at);
         let sleeper = core.tasks.next_due();
         #[cfg(test)]
         let sleeper = sleeper.filter(|_| !Bug::ForgottenSleeper.is_planted());
         let mut next = core.timers.next_due();
-        for other in [backlog, self.listen_at, sweep, drain, sleeper] {
+        let wake = core.wake_at;
+        #[cfg(test)]
+        let wake = wake.filter(|_| !Bug::ForgottenWake.is_planted());
+        for other in [backlog, self.listen_at, sweep, drain, sleeper, wake] {
             if let Some(at) = other
                 && next.is_none_or(|next| at < next)
             {
@@ -215,7 +218,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     fn is_over(&self) -> bool {
-        self.stopped || (self.drain.is_some() && self.core.connections.is_empty())
+        let drain = self.drain.as_ref();
+        let settled = drain.is_some_and(|drain| drain.is_settled);
+        self.stopped || (settled && self.core.connections.is_empty())
     }
 
     /// Submits what could not be submitted while the driver's bytes were lent.
@@ -258,7 +263,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                         reset,
                     });
                     if done == Submitted::Done {
-                        self.core.remove(slot);
+                        self.say_goodbye(slot);
                     }
                     continue;
                 }
@@ -287,7 +292,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Some(_) => (Phase::Closing, open.used, code.or(reason.code_sent())),
             None => (Phase::Open, self.core.tick, code),
         };
-        self.core.record_end(slot, phase, reason, code, errno);
+        let open = self.core.connections[slot as usize].as_open();
+        let user = open.and_then(|open| self.handler.user(&open.state));
+        let user = user.cloned();
+        self.core.record_end(slot, phase, reason, code, errno, user);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },
@@ -357,6 +365,9 @@ impl<D, H: Handler> Drop for Shard<D, H> {
                 self.handler
                     .on_close(&mut Context::new(&mut self.core, slot), end);
             }
+            // The slot stays: what is still said to it is said to nobody.
+            self.handler
+                .on_gone(&mut RequestContext::new(&mut self.core, slot));
         }
     }
 }

@@ -133,7 +133,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Task::Rank(ranking) => ranking.step(&self.core, &self.handler, slots),
             Task::Recall(recalling) => recalling.step(&self.core.closed),
             Task::Follow(following) => following.step(&self.core.closed),
-            Task::Disconnect(disconnecting) => disconnecting.step(&mut self.core, slots),
+            Task::Disconnect(disconnecting) => {
+                disconnecting.step(&mut self.core, &self.handler, slots)
+            }
         }
     }
 }
@@ -192,6 +194,12 @@ impl Memory {
                 ..sums.topics
             }
             .named("topics"),
+            table("rates", core.meters.count(), core.meters.memory()),
+            table(
+                "encryption, but for what each connection has",
+                1,
+                core.secure.as_ref().map_or(0, |secure| secure.memory()),
+            ),
             table("deadlines", core.timers.entry_count(), core.timers.memory()),
             table("how the last ones ended", 1, core.closed.memory()),
             table("the turn's arenas and lists", 1, core.turn.memory()),
@@ -202,7 +210,9 @@ impl Memory {
 impl Sums {
     fn add<H: Handler>(&mut self, core: &Core<H>, connection: &Connection<H::State>) {
         match &connection.stage {
-            Stage::Handshake { head } => self.heads.add(head.capacity()),
+            Stage::Handshake { head } | Stage::Undecided { head } => {
+                self.heads.add(head.capacity());
+            }
             Stage::Open(open) => {
                 self.messages.add(open.session.memory());
                 if open.subscriptions.spilled() {

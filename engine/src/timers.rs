@@ -96,6 +96,11 @@ impl Timers {
         micros
     }
 
+    /// How long this shard has been there.
+    pub(crate) fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
+    }
+
     /// The tick in which `moment` lies; the first is 1.
     fn tick_of(&self, moment: Instant) -> Tick {
         let elapsed = moment.saturating_duration_since(self.start);

@@ -1,7 +1,8 @@
-"""Kills a swarm of clients at once (SIGKILL), and measures how long others wait meanwhile.
+"""Has a swarm of clients leave at once, and measures how long others wait meanwhile.
 
-Some clients echo at a steady rate all the time. In one half of the rounds a swarm that idles
-beside them is killed; in the other half nothing happens, which is what to compare with.
+Some clients echo at a steady rate all the time. In one half of the rounds a swarm beside them is
+killed (SIGKILL), or with --comeback connects, drops all at once and comes back as fast as good
+clients may; in the other half nothing happens, which is what to compare with.
 """
 
 import argparse
@@ -36,6 +37,8 @@ def run(chosen, kill):
 def attempt(chosen, kill):
     """The longest echo in µs, the 99.9th percentile, and how long the server took to be rid of all;
     `None` if the client was held up."""
+    if chosen.comeback:
+        return come_back(chosen, kill)
     with measure.tidegate(*chosen.option) as server:
         swarm = measure.start_bench(server, "idle", "-c", chosen.swarm, "-d", "120s", "--sources", 32)
         wait_for("the swarm did not open", server, lambda count: count >= chosen.swarm)
@@ -64,26 +67,55 @@ def attempt(chosen, kill):
     return latency["max"], latency["p99.9"], digested, report
 
 
+def come_back(chosen, swarms):
+    """The same where the swarm connects, drops and comes back; `swarms` is false where nobody does."""
+    with measure.tidegate(*chosen.option) as server:
+        echoes = measure.start_bench(
+            server, "echo", "-c", chosen.clients, "-s", 20, "-r", chosen.rate, "-d", "5s", "--abort",
+            # What the swarm takes of the clients' core is not the server's doing.
+            first=True,
+        )
+        wait_for("the others did not open", server, lambda count: count >= chosen.clients)
+        time.sleep(1.5)
+        storm = None
+        if swarms:
+            storm = measure.start_bench(server, "storm", "-c", chosen.swarm, "--sources", 32, "--outstanding", 10_000, "--abort")
+        report = json.loads(echoes.communicate(timeout=60)[0])
+        back = json.loads(storm.communicate(timeout=90)[0]) if storm else None
+    if not report["ok"] or report["errors"]["lost"]:
+        raise SystemExit(f"echoes were lost: {report['errors']}")
+    if back and not back["ok"]:
+        raise SystemExit(f"not all came back: {back['errors']}, {back.get('connect_failures')}")
+    latency = report["latency_us"]
+    if not latency:
+        return None
+    return latency["max"], latency["p99.9"], (back["storm"]["back_ms"]["100"] or 0.0) / 1_000 if back else 0.0, report
+
+
 def main():
     parser = argparse.ArgumentParser(prog="scripts/swarm", description=__doc__)
-    parser.add_argument("--swarm", type=int, default=18_000, help="clients killed [%(default)s]")
+    parser.add_argument("--comeback", action="store_true", help="the swarm connects, drops and comes back, instead of being killed")
+    parser.add_argument("--swarm", type=int, default=18_000, help="clients that leave at once [%(default)s]")
     parser.add_argument("--clients", type=int, default=50, help="that echo [%(default)s]")
     parser.add_argument("--rate", type=int, default=2_000, help="echoes per second [%(default)s]")
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--option", action="append", default=[], help="for the server, such as --option=--io=uring")
     chosen = parser.parse_args()
 
-    print("| | longest echo, ms | p99.9, ms | until all were gone, s |")
-    print("|---|---|---|---|")
+    done = "until all were back, s" if chosen.comeback else "until all were gone, s"
+    print(f"| | longest echo, ms | p99.9, ms | p99, ms | {done} |")
+    print("|---|---|---|---|---|")
     rounds = {True: [], False: []}
     for _ in range(chosen.rounds):
         for kill in (False, True):
             rounds[kill].append(run(chosen, kill))
-    for kill, name in ((False, "nobody is killed"), (True, f"{chosen.swarm:,} are killed")):
+    event = "come back" if chosen.comeback else "are killed"
+    for kill, name in ((False, "nobody else is there"), (True, f"{chosen.swarm:,} {event}")):
         longest, high, digested, reports = zip(*rounds[kill])
         cells = [
             measure.spread([us / 1_000 for us in longest], 1),
             measure.spread([us / 1_000 for us in high], 1),
+            measure.spread([report["latency_us"]["p99"] / 1_000 for report in reports], 2),
             measure.spread(digested, 2) if kill else "",
         ]
         print(f"| {name} | {' | '.join(cells)} |")

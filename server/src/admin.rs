@@ -19,9 +19,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use tidegate_engine::{Busy, ConnectionId, Handle, Key, Message, ShardInfo};
+use tokio::sync::oneshot;
 
 use crate::config::listing::Listing;
 use crate::connections::{self, NoAnswer};
+use crate::ending::Ending;
 use crate::guard;
 use crate::log::Log;
 use crate::memory;
@@ -59,6 +61,7 @@ pub(crate) struct Admin {
     pub(crate) log: Log,
     /// When the server began.
     pub(crate) started: Instant,
+    pub(crate) ending: Ending,
 }
 
 struct Service {
@@ -66,11 +69,15 @@ struct Service {
     metrics: Metrics,
 }
 
-/// Serves the port until the process ends.
+/// Serves the port until the process ends, or the other end of `closed` is dropped.
 ///
 /// # Errors
 /// When the system has no thread for it.
-pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
+pub(crate) fn start(
+    listener: TcpListener,
+    admin: Admin,
+    closed: oneshot::Receiver<()>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -97,7 +104,17 @@ pub(crate) fn start(listener: TcpListener, admin: Admin) -> io::Result<()> {
     let service = router
         .layer(middleware::from_fn(guard))
         .into_make_service_with_connect_info::<SocketAddr>();
-    let body = move || runtime.block_on(async { axum::serve(listener, service).await });
+    let body = move || {
+        runtime.block_on(async {
+            let closing = async {
+                // Whoever holds the other end closes the port by dropping it.
+                let _ = closed.await;
+            };
+            axum::serve(listener, service)
+                .with_graceful_shutdown(closing)
+                .await
+        })
+    };
     Builder::new()
         .name("tidegate-admin".to_owned())
         .spawn(body)?;
@@ -121,6 +138,7 @@ fn router(admin: Admin, pass: Arc<Pass>) -> Router {
         .route("/disconnect", post(disconnect))
         .route("/config", get(show_config))
         .route("/reload", post(reload))
+        .route("/drain", post(drain))
         .route("/publish/{topic}", post(publish))
         .fallback(async || text(StatusCode::NOT_FOUND, "There is nothing under this path."))
         .method_not_allowed_fallback(async || {
@@ -226,6 +244,18 @@ async fn reload(State(service): State<Arc<Service>>, headers: HeaderMap) -> Resp
             StatusCode::SERVICE_UNAVAILABLE,
             "The configuration cannot be read yet; the reload goes on.",
         ),
+    }
+}
+
+/// The same as TERM.
+async fn drain(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
+    if is_of_a_page(&headers) {
+        return text(StatusCode::FORBIDDEN, "Web pages may not end the server.");
+    }
+    if service.admin.ending.drain() {
+        text(StatusCode::ACCEPTED, "draining")
+    } else {
+        text(StatusCode::ACCEPTED, "The server ends already.")
     }
 }
 

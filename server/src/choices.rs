@@ -1,7 +1,7 @@
 //! What can be chosen by name on the command line, and what it means to the engine.
 
 use clap::ValueEnum;
-use tidegate_engine::{Compression, Descriptors, Host, Io};
+use tidegate_engine::{Descriptors, Host, Io};
 
 /// Whose table of descriptors the shards use, as it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -61,14 +61,4 @@ pub(crate) enum Tier {
     Off,
     Shared,
     Takeover,
-}
-
-impl Tier {
-    pub(crate) fn with_memory(self, bytes_max: usize) -> Compression {
-        match self {
-            Self::Off => Compression::Off,
-            Self::Shared => Compression::Shared,
-            Self::Takeover => Compression::Takeover { bytes_max },
-        }
-    }
 }

@@ -21,7 +21,7 @@ pub(crate) mod value;
 pub(crate) mod values;
 pub(crate) mod written;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,11 @@ use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
+use crate::auth::Auth;
+use crate::settings;
+use crate::tls::{self, Material};
 use crate::token::Tokens;
+use crate::units::{show_size, show_span};
 
 /// What a configuration is made from. It can be read again: files change.
 #[derive(Debug, Clone, Default)]
@@ -49,6 +53,8 @@ pub(crate) struct Inputs {
 pub(crate) struct Configuration {
     /// The file that was read, if there was one.
     pub(crate) file: Option<PathBuf>,
+    /// Where one is looked for, if none is named.
+    pub(crate) places: Vec<PathBuf>,
     pub(crate) values: Values,
     /// Those of [`DEFAULT_ENDPOINTS`] unless a file has its own.
     pub(crate) endpoints: Vec<Values>,
@@ -56,6 +62,10 @@ pub(crate) struct Configuration {
     pub(crate) outbox_size: usize,
     /// One of these operators must have, if there are any.
     pub(crate) admin_tokens: Option<Arc<Tokens>>,
+    /// What connections with TLS are made with, if there are any.
+    pub(crate) tls: Option<Arc<Material>>,
+    /// What is configured of authentication, with the keys that the files had.
+    pub(crate) auth: Arc<Auth>,
 }
 
 /// The variable that names a file.
@@ -111,10 +121,18 @@ impl Inputs {
                 forbidden,
             });
         }
+        let tls = tls::material::read(&values)?;
+        let auth = Auth::load(&values, &endpoints).map_err(|refused| Faults {
+            all: refused.faults,
+            forbidden: refused.forbidden,
+        })?;
         Ok(Configuration {
             admin_tokens: admin_tokens(&values)?,
+            tls,
             outbox_size: outbox_size(&values, &endpoints),
+            auth: Arc::new(auth),
             file: path,
+            places: self.places(),
             values,
             endpoints,
         })
@@ -128,6 +146,11 @@ impl Inputs {
         if let Some(path) = self.variable(FILE_VARIABLE) {
             return Some(path.into());
         }
+        self.places().into_iter().find(|path| path.exists())
+    }
+
+    /// The usual places, the first first.
+    fn places(&self) -> Vec<PathBuf> {
         let home = self
             .variable("HOME")
             .map(|home| Path::new(home).join(".config"));
@@ -138,7 +161,7 @@ impl Inputs {
             user.map(|folder| folder.join("tidegate").join(FILE_NAME)),
             Some(Path::new("/etc/tidegate").join(FILE_NAME)),
         ];
-        places.into_iter().flatten().find(|path| path.exists())
+        places.into_iter().flatten().collect()
     }
 
     /// A variable that is set, and not to nothing.
@@ -249,6 +272,7 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             &text,
         ));
     }
+    faults.extend(check_bursts(values, endpoints));
     if !admin.ip().is_loopback()
         && values.text("admin.token-file").is_empty()
         && !values.switch("admin.open")
@@ -258,6 +282,37 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
              who is, or that only the network keeps others away with admin.open = true"
         );
         faults.push(Fault::new(values.source("admin.listen").clone(), &text));
+    }
+    let proxied = values.choice("server.proxy-protocol");
+    if proxied != "off" && values.networks("server.trusted-proxies").is_empty() {
+        let source = values.source("server.proxy-protocol").clone();
+        let text =
+            "server.proxy-protocol needs server.trusted-proxies: nobody else may speak for others";
+        faults.push(Fault::new(source, text));
+    }
+    let timeout = values.span("server.drain-timeout");
+    if let Some(spread) = values.span_or_auto("server.drain-spread")
+        && spread > timeout
+    {
+        let text = format!(
+            "the closes are spread over {}, and the drain ends after {}",
+            show_span(spread),
+            show_span(timeout)
+        );
+        faults.push(Fault::new(
+            values.source("server.drain-spread").clone(),
+            &text,
+        ));
+    }
+    if let Some(secure) = values.address_or_off("tls.listen") {
+        let plain = (!values.switch("tls.only")).then_some(listen);
+        if secure.port() != 0 && (Some(secure) == plain || secure == admin) {
+            let text = format!("tls.listen is {secure}, where others connect: choose another port");
+            faults.push(Fault::new(values.source("tls.listen").clone(), &text));
+        }
+    } else if values.switch("tls.only") {
+        let text = "tls.only leaves no port: write tls.listen";
+        faults.push(Fault::new(values.source("tls.only").clone(), text));
     }
     let mut seen: HashMap<String, &Source> = HashMap::new();
     for endpoint in endpoints {
@@ -284,6 +339,26 @@ fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
             _ => {}
         }
     }
+    faults
+}
+
+/// A message that is larger than what may be said at once could never come.
+fn check_bursts(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
+    let fault = |here: &Values| {
+        let (burst, largest) = settings::burst_below_message(here)?;
+        let text = format!(
+            "a byte-burst of {} leaves no room for a max-message of {} and its header",
+            show_size(burst),
+            show_size(largest)
+        );
+        Some(Fault::new(here.source("limits.byte-burst").clone(), &text))
+    };
+    let own = endpoints.iter().map(|own| values.overridden_by(own));
+    let mut faults: Vec<Fault> = own.filter_map(|here| fault(&here)).collect();
+    faults.extend(fault(values));
+    // Endpoints that only inherit say the same.
+    let mut seen = HashSet::new();
+    faults.retain(|fault| seen.insert(fault.to_string()));
     faults
 }
 

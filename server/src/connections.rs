@@ -39,6 +39,7 @@ pub(crate) struct Disconnect {
 enum Who {
     One(ConnectionId),
     Topic(String),
+    User(String),
 }
 
 /// A page of connections.
@@ -57,6 +58,7 @@ pub(crate) struct Connection {
     id: String,
     peer: String,
     endpoint: String,
+    user: Option<String>,
     phase: &'static str,
     age_seconds: f64,
     quiet_seconds: f64,
@@ -83,6 +85,7 @@ pub(crate) struct Ended {
     round_trip_seconds: Option<f64>,
     outbox_bytes: usize,
     dropped_messages: u32,
+    user: Option<String>,
 }
 
 /// How many were told to go.
@@ -103,6 +106,7 @@ impl From<ConnectionInfo> for Connection {
             id: info.id.to_string(),
             peer: info.peer.to_string(),
             endpoint: info.label,
+            user: info.user.map(|user| user.to_string()),
             phase: info.phase.name(),
             age_seconds: info.age.as_secs_f64(),
             quiet_seconds: info.quiet.as_secs_f64(),
@@ -131,19 +135,20 @@ impl From<Closed> for Ended {
             round_trip_seconds: closed.round_trip.map(|span| span.as_secs_f64()),
             outbox_bytes: closed.outbox_bytes,
             dropped_messages: closed.dropped,
+            user: closed.user.map(|user| user.to_string()),
         }
     }
 }
 
-/// Reads `?topic=&endpoint=&address=&after=&count=&sort=`.
+/// Reads `?topic=&endpoint=&user=&address=&after=&count=&sort=`.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
 pub(crate) fn read_list(uri: &Uri) -> Result<(List, Option<Order>), &'static str> {
-    known(
-        uri,
-        &["topic", "endpoint", "address", "after", "count", "sort"],
-    )?;
+    const KNOWN: [&str; 7] = [
+        "topic", "endpoint", "user", "address", "after", "count", "sort",
+    ];
+    known(uri, &KNOWN)?;
     let order = match parameter(uri, "sort").as_deref() {
         None => None,
         Some("outbox") => Some(Order::Outbox),
@@ -170,6 +175,7 @@ pub(crate) fn read_list(uri: &Uri) -> Result<(List, Option<Order>), &'static str
             id: None,
             topic: parameter(uri, "topic"),
             label: parameter(uri, "endpoint"),
+            user: parameter(uri, "user"),
             address,
             after,
         },
@@ -206,16 +212,18 @@ fn count(uri: &Uri) -> Result<usize, &'static str> {
     count.ok_or("?count= takes a number from 1 to 10000.")
 }
 
-/// Reads `?id=` or `?topic=`, with `&code=&reason=`.
+/// Reads `?id=`, `?topic=` or `?user=`, with `&code=&reason=`.
 ///
 /// # Errors
 /// What is wrong with it, in a sentence.
 pub(crate) fn read_disconnect(uri: &Uri) -> Result<Disconnect, &'static str> {
-    known(uri, &["id", "topic", "code", "reason"])?;
-    let who = match (parameter(uri, "id"), parameter(uri, "topic")) {
-        (Some(id), None) => Who::One(read_id(&id)?),
-        (None, Some(topic)) => Who::Topic(topic),
-        _ => return Err("Say whom, either by ?id= or by ?topic=."),
+    known(uri, &["id", "topic", "user", "code", "reason"])?;
+    let [id, topic, user] = ["id", "topic", "user"].map(|name| parameter(uri, name));
+    let who = match (id, topic, user) {
+        (Some(id), None, None) => Who::One(read_id(&id)?),
+        (None, Some(topic), None) => Who::Topic(topic),
+        (None, None, Some(user)) => Who::User(user),
+        _ => return Err("Say whom, either by ?id= or by ?topic= or by ?user=."),
     };
     let code = match parameter(uri, "code") {
         None => CloseCode::GOING_AWAY,
@@ -333,6 +341,13 @@ pub(crate) fn disconnect(handle: &Handle, wanted: &Disconnect) -> Result<Disconn
                 complete: found.complete,
             })
         }
+        Who::User(user) => {
+            let found = handle.disconnect_user(user, code, reason, LIST_TIMEOUT);
+            Ok(Disconnected {
+                disconnected: found.value,
+                complete: found.complete,
+            })
+        }
     }
 }
 
@@ -381,7 +396,7 @@ mod tests {
             "count=10001",
             "address=here",
             "after=7",
-            "user=me",
+            "usr=me",
             "sort=size",
             "sort=outbox&after=0000000000000001",
         ] {

@@ -10,33 +10,62 @@
 //! | `/feed/@{topic}` | hears how many are in the room, now and on each change |
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use tidegate_engine::{
-    Answer, CloseCode, Context, End, Handler, Message, Refusal, Reply, Request, RequestContext,
-    ShardContext, Upgrade,
+    Admission, Answer, CloseCode, CompressionTier, ConnectionId, Context, End, Handler, Message,
+    Profile, ProxyHeader, Refusal, Reply, Request, RequestContext, ShardContext, Upgrade,
 };
 
+use crate::admission::Doorkeeper;
+use crate::auth::Verdict;
+use crate::auth::expiries::Expiries;
+use crate::auth::member::Member;
 use crate::census::{Census, Change, Next, Note, Step};
+use crate::cors;
 use crate::live::View;
-use crate::names::{Name, NameError, Names, count_topic};
-use crate::routes::{EndpointKind, Found, Route};
+use crate::names::{NameError, Names, count_topic};
+use crate::purpose::{Fault, Feeds, Hearing, Room};
+use crate::routes::{Demand, Found, Route};
 
-/// The page: one file, which loads nothing else.
-const PAGE: &str = include_str!("page.html");
+mod members;
+mod page;
 
-/// What the page may do: run its own script, and open WebSockets.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; \
-     script-src 'unsafe-inline'; connect-src 'self' ws: wss:; img-src data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use members::Pending;
+use page::page;
 
 /// The application of one shard.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
+    doorkeeper: Doorkeeper,
     view: View,
     names: Names,
     census: Census,
+    /// Requests whose tokens are being checked on other threads.
+    pending: HashMap<ConnectionId, Pending>,
+    /// When members have to go.
+    expiries: Expiries,
+}
+
+/// What is kept of a connection.
+#[derive(Debug)]
+pub(crate) enum Guest {
+    /// At an endpoint for everybody.
+    Plain(Endpoint),
+    /// At one that asks for tokens.
+    Member(Box<Member>),
+}
+
+/// What the shards tell each other, and other threads a shard.
+#[derive(Debug, Clone)]
+pub(crate) enum Word {
+    Census(Note),
+    /// What has become of the token of a request or a connection.
+    Verdict(ConnectionId, Verdict),
 }
 
 /// What a connection is here for.
@@ -50,89 +79,174 @@ pub(crate) enum Endpoint {
     Feed(Rc<CompactString>),
     /// It hears how many members this topic has.
     Count(Rc<CompactString>),
+    /// It hears all of these.
+    Feeds(Box<Feeds>),
 }
 
-const _: () = assert!(size_of::<Endpoint>() <= 16, "there are a million");
+/// What an endpoint says of its connections.
+#[derive(Debug)]
+struct Terms {
+    message_size_max: usize,
+    profile: Profile,
+    compression: CompressionTier,
+}
+
+impl Terms {
+    fn of(route: &Route) -> Self {
+        Self {
+            message_size_max: route.message_size_max,
+            profile: route.profile.clone(),
+            compression: route.compression,
+        }
+    }
+
+    fn upgrade(self, guest: Guest) -> Upgrade<Guest> {
+        Upgrade {
+            message_size_max: Some(self.message_size_max),
+            profile: Some(self.profile),
+            compression: Some(self.compression),
+            ..Upgrade::new(guest)
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Guest>() <= 16, "there are a million");
+
+impl Guest {
+    /// What it is here for.
+    fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Plain(endpoint) => endpoint,
+            Self::Member(member) => &member.endpoint,
+        }
+    }
+
+    fn endpoint_mut(&mut self) -> &mut Endpoint {
+        match self {
+            Self::Plain(endpoint) => endpoint,
+            Self::Member(member) => &mut member.endpoint,
+        }
+    }
+}
 
 impl Endpoints {
     pub(crate) fn new(view: View) -> Self {
         Self {
+            doorkeeper: Doorkeeper::new(Arc::clone(view.counts())),
             view,
             names: Names::default(),
             census: Census::default(),
+            pending: HashMap::new(),
+            expiries: Expiries::default(),
         }
     }
 
-    fn answer(&mut self, request: &Request<'_>) -> Answer<Endpoint> {
-        match self.view.routes().find(request.path()) {
-            Found::Page => Answer::Respond(page(request.method())),
-            Found::Nothing => nothing_here(request),
-            Found::Route(route, segment) => match purpose(&self.names, route.kind, segment) {
-                Ok(endpoint) => open(request, route, endpoint),
-                // Nothing can be where a name is missing.
-                Err(NameError::Empty) => nothing_here(request),
-                Err(fault) => Answer::Refuse(refuse_name(fault)),
-            },
+    fn answer(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Guest> {
+        let secure = context.is_secure();
+        let routes = self.view.routes();
+        let room = Room {
+            names: &self.names,
+            rules: routes.name_rules,
+            topics_max: routes.topics_max,
+        };
+        let found = routes.find(request.path());
+        let (origins, methods) = match &found {
+            Found::Page => (&routes.origins, "GET, HEAD"),
+            Found::Nothing => (&routes.origins, "GET"),
+            Found::Route(route, _) => (&route.origins, "GET"),
+        };
+        if let Some(answer) = cors::preflight(request, origins, methods, secure) {
+            return answer.map_or_else(Answer::Refuse, Answer::Respond);
         }
+        let readable = |answer| match answer {
+            Answer::Respond(reply) => Answer::Respond(cors::let_read(reply, request, origins)),
+            other => other,
+        };
+        let (endpoint, demand, terms) = match found {
+            Found::Page => return readable(Answer::Respond(page(request.method()))),
+            Found::Nothing => return readable(nothing_here(request)),
+            Found::Route(route, segment) => match room.purpose(route, segment, request.query()) {
+                Ok(endpoint) => {
+                    if let Some(refusal) = refuse_origin(request, route, secure) {
+                        return Answer::Refuse(refusal);
+                    }
+                    (endpoint, route.demand, Terms::of(route))
+                }
+                // Nothing can be where a name is missing.
+                Err(Fault::Name(NameError::Empty)) => return readable(nothing_here(request)),
+                Err(fault) => return Answer::Refuse(fault.refusal()),
+            },
+        };
+        // What asks for no WebSocket is told so, whoever it is.
+        if demand == Demand::None || request.header("Upgrade").is_none() {
+            return Answer::Upgrade(terms.upgrade(Guest::Plain(endpoint)));
+        }
+        self.admit(context, request, (endpoint, terms), demand)
     }
 
     fn tell_home(shard: &mut ShardContext<'_, Self>, topic: &CompactString, what: Change) {
         let home = shard.home_of(topic);
         shard.tell(
             home,
-            Note {
+            Word::Census(Note {
                 topic: topic.clone(),
                 what,
-            },
+            }),
         );
     }
-}
 
-impl Handler for Endpoints {
-    type State = Endpoint;
-    type Note = Note;
-
-    fn on_request(
-        &mut self,
-        _context: &mut RequestContext<'_, Self>,
-        request: &Request<'_>,
-    ) -> Answer<Endpoint> {
-        let answer = match request.method() {
-            // The target of CONNECT is a host to be connected with, whatever it looks like.
-            "CONNECT" => Answer::Refuse(Refusal::method_not_allowed()),
-            _ => self.answer(request),
-        };
-        match answer {
-            Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
-            answer @ (Answer::Upgrade(_) | Answer::Respond(_)) => answer,
-        }
-    }
-
-    fn on_open(&mut self, context: &mut Context<'_, Self>) {
-        let (Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name)) =
-            context.state_mut()
-        else {
-            return;
-        };
-        // A name that was not known when it was requested becomes the shared one.
-        *name = self.names.intern(Rc::clone(name));
-        match context.state().clone() {
+    /// From now on it hears its topics, and is counted there.
+    fn enter(context: &mut Context<'_, Self>) {
+        match context.state().endpoint().clone() {
             Endpoint::Echo => {}
             Endpoint::Feed(topic) => context.subscribe(&topic),
             Endpoint::Room(topic) => {
                 context.subscribe(&topic);
                 Self::tell_home(context.shard(), &topic, Change::Moved(Step::Up));
             }
-            Endpoint::Count(topic) => {
-                context.subscribe(&count_topic(&topic));
-                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Up));
+            Endpoint::Count(topic) => Self::watch(context, &topic),
+            Endpoint::Feeds(feeds) => {
+                for what in &feeds.0 {
+                    match what {
+                        Hearing::Topic(topic) => context.subscribe(topic),
+                        Hearing::Count(topic) => Self::watch(context, topic),
+                    }
+                }
             }
         }
     }
 
+    /// It hears how many are in a topic.
+    fn watch(context: &mut Context<'_, Self>, topic: &CompactString) {
+        context.subscribe(&count_topic(topic));
+        Self::tell_home(context.shard(), topic, Change::Watched(Step::Up));
+    }
+
+    /// It is no longer counted in its topics. Its subscriptions end with it.
+    fn leave(context: &mut Context<'_, Self>, endpoint: &Endpoint) {
+        let shard = context.shard();
+        match endpoint {
+            Endpoint::Echo | Endpoint::Feed(_) => {}
+            Endpoint::Room(topic) => Self::tell_home(shard, topic, Change::Moved(Step::Down)),
+            Endpoint::Count(topic) => Self::tell_home(shard, topic, Change::Watched(Step::Down)),
+            Endpoint::Feeds(feeds) => {
+                for what in &feeds.0 {
+                    if let Hearing::Count(topic) = what {
+                        Self::tell_home(shard, topic, Change::Watched(Step::Down));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does with a message what the endpoint is for.
     #[inline]
-    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
-        match context.state() {
+    fn speak(context: &mut Context<'_, Self>, message: Message<'_>) {
+        match context.state().endpoint() {
             Endpoint::Echo => {
                 // Only a peer that does not read is refused; it must not miss a message
                 // without being told.
@@ -147,38 +261,14 @@ impl Handler for Endpoints {
                     context.close(CloseCode::TRY_AGAIN_LATER, reason);
                 }
             }
-            Endpoint::Feed(_) | Endpoint::Count(_) => {
+            Endpoint::Feed(_) | Endpoint::Count(_) | Endpoint::Feeds(_) => {
                 context.close(CloseCode::POLICY, "a feed only listens");
             }
         }
     }
 
-    fn on_close(&mut self, context: &mut Context<'_, Self>, _end: End) {
-        let endpoint = std::mem::replace(context.state_mut(), Endpoint::Echo);
-        match endpoint {
-            Endpoint::Echo => {}
-            Endpoint::Feed(topic) => self.names.release(topic),
-            Endpoint::Room(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Moved(Step::Down));
-                self.names.release(topic);
-            }
-            Endpoint::Count(topic) => {
-                Self::tell_home(context.shard(), &topic, Change::Watched(Step::Down));
-                self.names.release(topic);
-            }
-        }
-    }
-
-    fn label<'s>(&self, endpoint: &'s Endpoint) -> Cow<'s, str> {
-        match endpoint {
-            Endpoint::Echo => Cow::Borrowed("echo"),
-            Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
-            Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
-            Endpoint::Count(topic) => Cow::Owned(format!("feed/@{topic}")),
-        }
-    }
-
-    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
+    /// Counts, and shows what has changed.
+    fn on_census(&mut self, shard: &mut ShardContext<'_, Self>, note: Note) {
         let show = match self.census.take(&note) {
             Next::Nothing => false,
             Next::ShowLater => true,
@@ -197,56 +287,153 @@ impl Handler for Endpoints {
             let myself = shard.index();
             shard.tell(
                 myself,
-                Note {
+                Word::Census(Note {
                     topic: note.topic,
                     what: Change::Show,
-                },
+                }),
             );
         }
     }
 }
 
-/// What a connection is here for, by the endpoint's kind and the topic in the path.
-fn purpose(
-    names: &Names,
-    kind: EndpointKind,
-    segment: Option<&str>,
-) -> Result<Endpoint, NameError> {
-    let segment = segment.unwrap_or_default();
-    Ok(match kind {
-        EndpointKind::Echo => Endpoint::Echo,
-        EndpointKind::Topic => Endpoint::Room(names.spelling(Name::read_topic(segment)?)),
-        EndpointKind::Feed => match Name::read(segment)? {
-            Name::Topic(topic) => Endpoint::Feed(names.spelling(topic)),
-            Name::CountOf(topic) => Endpoint::Count(names.spelling(topic)),
-        },
-    })
-}
+impl Handler for Endpoints {
+    type State = Guest;
+    type Note = Word;
 
-/// Opens a WebSocket, unless the page that asks for it may not.
-fn open(request: &Request<'_>, route: &Route, endpoint: Endpoint) -> Answer<Endpoint> {
-    let origins = request.headers_named("Origin");
-    match route.origins.check(origins, request.host()) {
-        Ok(()) => Answer::Upgrade(Upgrade {
-            message_size_max: Some(route.message_size_max),
-            ..Upgrade::new(endpoint)
-        }),
-        Err(fault) => Answer::Refuse(Refusal::new(403, "origin", fault.reason())),
+    fn handshake_timeout(&mut self) -> Option<Duration> {
+        Some(self.view.routes().handshake_timeout)
+    }
+
+    fn on_accept(&mut self, context: &mut RequestContext<'_, Self>) -> Admission {
+        self.doorkeeper.on_accept(self.view.rules(), context)
+    }
+
+    fn on_proxied(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        header: &ProxyHeader,
+    ) -> Admission {
+        let rules = self.view.rules();
+        self.doorkeeper.on_proxied(rules, context, header)
+    }
+
+    fn on_gone(&mut self, context: &mut RequestContext<'_, Self>) {
+        self.doorkeeper.on_gone(context);
+    }
+
+    fn on_request(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        request: &Request<'_>,
+    ) -> Answer<Guest> {
+        let rules = self.view.rules();
+        let admitted = self.doorkeeper.on_request(rules, context, request);
+        let answer = match (admitted, request.method()) {
+            (Err(refusal), _) => Answer::Refuse(refusal),
+            // The target of CONNECT is a host to be connected with, whatever it looks like.
+            (Ok(()), "CONNECT") => Answer::Refuse(Refusal::method_not_allowed()),
+            (Ok(()), _) => self.answer(context, request),
+        };
+        match answer {
+            Answer::Refuse(refusal) => Answer::Refuse(refusal.answering(request.method())),
+            answer @ (Answer::Upgrade(_) | Answer::Respond(_) | Answer::Later) => answer,
+        }
+    }
+
+    fn on_open(&mut self, context: &mut Context<'_, Self>) {
+        // A name that was not known when it was requested becomes the shared one.
+        match context.state_mut().endpoint_mut() {
+            Endpoint::Echo => {}
+            Endpoint::Room(name) | Endpoint::Feed(name) | Endpoint::Count(name) => {
+                *name = self.names.intern(Rc::clone(name));
+            }
+            Endpoint::Feeds(feeds) => {
+                for Hearing::Topic(name) | Hearing::Count(name) in &mut feeds.0 {
+                    *name = self.names.intern(Rc::clone(name));
+                }
+            }
+        }
+        match context.state() {
+            Guest::Plain(_) => Self::enter(context),
+            Guest::Member(_) => self.on_open_member(context),
+        }
+    }
+
+    #[inline]
+    fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
+        match context.state() {
+            Guest::Plain(_) => Self::speak(context, message),
+            Guest::Member(_) => self.on_message_of_member(context, message),
+        }
+    }
+
+    fn on_close(&mut self, context: &mut Context<'_, Self>, _end: End) {
+        let guest = std::mem::replace(context.state_mut(), Guest::Plain(Endpoint::Echo));
+        let endpoint = match guest {
+            Guest::Plain(endpoint) => {
+                Self::leave(context, &endpoint);
+                endpoint
+            }
+            Guest::Member(member) => self.on_close_member(context, *member),
+        };
+        match endpoint {
+            Endpoint::Echo => {}
+            Endpoint::Feed(topic) | Endpoint::Room(topic) | Endpoint::Count(topic) => {
+                self.names.release(topic);
+            }
+            Endpoint::Feeds(feeds) => {
+                for Hearing::Topic(topic) | Hearing::Count(topic) in feeds.0 {
+                    self.names.release(topic);
+                }
+            }
+        }
+    }
+
+    fn label<'s>(&self, guest: &'s Guest) -> Cow<'s, str> {
+        match guest.endpoint() {
+            Endpoint::Echo => Cow::Borrowed("echo"),
+            Endpoint::Room(topic) => Cow::Owned(format!("topic/{topic}")),
+            Endpoint::Feed(topic) => Cow::Owned(format!("feed/{topic}")),
+            Endpoint::Count(topic) => Cow::Owned(format!("feed/@{topic}")),
+            Endpoint::Feeds(feeds) => {
+                let names = feeds.0.iter().map(|what| match what {
+                    Hearing::Topic(topic) => topic.to_string(),
+                    Hearing::Count(topic) => format!("@{topic}"),
+                });
+                Cow::Owned(format!("feed/{}", names.collect::<Vec<_>>().join(",")))
+            }
+        }
+    }
+
+    fn user<'s>(&self, guest: &'s Guest) -> Option<&'s Arc<str>> {
+        match guest {
+            Guest::Plain(_) => None,
+            Guest::Member(member) => member.user.as_ref(),
+        }
+    }
+
+    fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, word: Word) {
+        match word {
+            Word::Census(note) => self.on_census(shard, note),
+            Word::Verdict(id, verdict) => self.on_verdict(shard, id, verdict),
+        }
+    }
+
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        self.expire(shard);
     }
 }
 
-fn refuse_name(fault: NameError) -> Refusal {
-    let status = if fault == NameError::Reserved {
-        403
-    } else {
-        400
-    };
-    Refusal::new(status, "topic", fault.reason())
+/// What a page is refused with that may not connect here.
+fn refuse_origin(request: &Request<'_>, route: &Route, secure: bool) -> Option<Refusal> {
+    let origins = request.headers_named("Origin");
+    let fault = route.origins.check(origins, request.host(), secure).err()?;
+    Some(Refusal::new(403, "origin", fault.reason()))
 }
 
 /// Only who wanted a WebSocket is counted as a handshake that failed; a browser that looks
 /// for an icon is not.
-fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
+fn nothing_here(request: &Request<'_>) -> Answer<Guest> {
     if request.header("Upgrade").is_some() {
         return Answer::Refuse(Refusal::not_found());
     }
@@ -258,130 +445,5 @@ fn nothing_here(request: &Request<'_>) -> Answer<Endpoint> {
     })
 }
 
-fn page(method: &str) -> Reply {
-    if !matches!(method, "GET" | "HEAD") {
-        return Reply {
-            status: 405,
-            content_type: "text/plain; charset=utf-8",
-            headers: vec![("Allow", "GET, HEAD".to_owned())],
-            body: Cow::Borrowed(b"This page can only be read.\n"),
-        };
-    }
-    Reply {
-        status: 200,
-        content_type: "text/html; charset=utf-8",
-        headers: [
-            ("Content-Security-Policy", PAGE_POLICY),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "no-referrer"),
-            ("Cache-Control", "no-cache"),
-        ]
-        .map(|(name, value)| (name, value.to_owned()))
-        .into(),
-        body: Cow::Borrowed(PAGE.as_bytes()),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use crate::config::Inputs;
-    use crate::live::Live;
-
-    use super::*;
-
-    /// Where a path leads, in words.
-    fn route(path: &str) -> String {
-        let file = Some("/dev/null".into());
-        let configuration = Inputs {
-            file,
-            ..Inputs::default()
-        }
-        .load(None)
-        .unwrap();
-        let mut view = View::of(Arc::new(Live::new(configuration)));
-        match view.routes().find(path) {
-            Found::Page => "the page".to_owned(),
-            Found::Nothing => "nowhere".to_owned(),
-            Found::Route(route, segment) => match purpose(&Names::default(), route.kind, segment) {
-                Ok(Endpoint::Echo) => "the echo".to_owned(),
-                Ok(Endpoint::Room(topic)) => format!("the room {topic}"),
-                Ok(Endpoint::Feed(topic)) => format!("the feed {topic}"),
-                Ok(Endpoint::Count(topic)) => format!("the count {topic}"),
-                Err(NameError::Empty) => "nowhere".to_owned(),
-                Err(fault) => format!("{fault:?}"),
-            },
-        }
-    }
-
-    #[test]
-    fn each_path_leads_somewhere() {
-        assert_eq!(route("/"), "the page");
-        assert_eq!(route("/echo"), "the echo");
-        assert_eq!(route("/ws/lobby"), "the room lobby");
-        assert_eq!(route("/ws/caf%C3%A9"), "the room café");
-        assert_eq!(route("/feed/lobby"), "the feed lobby");
-        assert_eq!(route("/feed/@lobby"), "the count lobby");
-        assert_eq!(route("/feed/%40lobby"), "the count lobby");
-    }
-
-    #[test]
-    fn paths_that_are_nearly_right_lead_nowhere() {
-        for path in [
-            "",
-            "//",
-            "/echo/",
-            "/echo/x",
-            "/Echo",
-            "/ws",
-            "/ws/",
-            "/ws/a/b",
-            "/ws/a/",
-            "/ws//a",
-            "/feed",
-            "/feed/",
-            "/feed/a/b",
-            "/feed/@",
-            "/ws/@",
-            "/wss/a",
-            "/index.html",
-        ] {
-            assert_eq!(route(path), "nowhere", "{path}");
-        }
-    }
-
-    #[test]
-    fn bad_names_are_told_apart_from_missing_pages() {
-        assert_eq!(route("/ws/@lobby"), "Reserved");
-        assert_eq!(route("/feed/@@lobby"), "Reserved");
-        assert_eq!(route("/ws/%zz"), "Encoding");
-        assert_eq!(route("/ws/%ff"), "Utf8");
-        assert_eq!(route("/ws/a%2Fb"), "Slash");
-        assert_eq!(route("/ws/a%0D%0A"), "Control");
-        let long = format!("/feed/{}", "a".repeat(129));
-        assert_eq!(route(&long), "TooLong");
-    }
-
-    #[test]
-    fn the_page_is_read_only_and_loads_nothing_from_elsewhere() {
-        assert_eq!(page("GET").status, 200);
-        assert_eq!(page("HEAD").status, 200);
-        assert_eq!(page("POST").status, 405);
-        assert!(
-            page("POST")
-                .headers
-                .contains(&("Allow", "GET, HEAD".to_owned()))
-        );
-        for outside in [
-            "src=\"http",
-            "href=\"http",
-            "@import",
-            "url(http",
-            "innerHTML",
-            "eval(",
-        ] {
-            assert!(!PAGE.contains(outside), "{outside}");
-        }
-    }
-}
+mod tests;

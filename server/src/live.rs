@@ -7,6 +7,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::admission::{Counts, Rules};
+use crate::auth::Auth;
+use crate::auth::gate::Gate;
 use crate::config::Configuration;
 use crate::routes::Routes;
 
@@ -16,12 +19,16 @@ pub(crate) struct Live {
     /// Counts the configurations. Invariant: it is raised after `current` was replaced.
     generation: AtomicU64,
     current: Mutex<Current>,
+    /// What all shards count of those whom they let in: it outlives every configuration.
+    counts: Arc<Counts>,
+    gate: Arc<Gate>,
 }
 
 #[derive(Debug, Clone)]
 struct Current {
     configuration: Arc<Configuration>,
     routes: Arc<Routes>,
+    rules: Arc<Rules>,
 }
 
 /// What one shard knows of it.
@@ -30,14 +37,23 @@ pub(crate) struct View {
     live: Arc<Live>,
     generation: u64,
     routes: Arc<Routes>,
+    rules: Arc<Rules>,
+    auth: Arc<Auth>,
 }
 
 impl Live {
     pub(crate) fn new(configuration: Configuration) -> Self {
         Self {
+            gate: Arc::default(),
             generation: AtomicU64::new(0),
             current: Mutex::new(Current::of(configuration)),
+            counts: Arc::default(),
         }
+    }
+
+    /// What all shards count of those whom they let in.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// The configuration as it is now.
@@ -45,8 +61,20 @@ impl Live {
         Arc::clone(&self.current().configuration)
     }
 
-    /// From now on requests are answered by this one.
+    /// Where tokens are checked.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// From now on tokens are checked, on threads if there must be: whatever they are to be kept from,
+    /// they must be kept from before.
+    pub(crate) fn open_gate(&self) {
+        self.gate.prepare(&self.configuration().auth);
+    }
+
+    /// From now on requests are answered by this one. Not to be called on a shard.
     pub(crate) fn replace(&self, configuration: Configuration) {
+        self.gate.prepare(&configuration.auth);
         *self.current() = Current::of(configuration);
         self.generation.fetch_add(1, Ordering::Release);
     }
@@ -61,6 +89,7 @@ impl Current {
     fn of(configuration: Configuration) -> Self {
         Self {
             routes: Arc::new(Routes::of(&configuration)),
+            rules: Arc::new(Rules::of(&configuration)),
             configuration: Arc::new(configuration),
         }
     }
@@ -68,25 +97,58 @@ impl Current {
 
 impl View {
     pub(crate) fn of(live: Arc<Live>) -> Self {
-        // Read before the routes: at worst the same routes are taken twice.
+        // Read before the rest: at worst the same is taken twice.
         let generation = live.generation.load(Ordering::Acquire);
-        let routes = Arc::clone(&live.current().routes);
+        let current = live.current().clone();
         Self {
             live,
             generation,
-            routes,
+            routes: current.routes,
+            rules: current.rules,
+            auth: Arc::clone(&current.configuration.auth),
         }
+    }
+
+    /// What all shards count.
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        self.live.counts()
+    }
+
+    /// The rules of admission in force.
+    #[inline]
+    pub(crate) fn rules(&mut self) -> &Rules {
+        self.refresh();
+        &self.rules
     }
 
     /// The routes in force.
     #[inline]
     pub(crate) fn routes(&mut self) -> &Routes {
+        self.refresh();
+        &self.routes
+    }
+
+    /// What is configured of authentication.
+    pub(crate) fn auth(&mut self) -> &Arc<Auth> {
+        self.refresh();
+        &self.auth
+    }
+
+    /// Where tokens are checked.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        self.live.gate()
+    }
+
+    /// Takes what has been replaced since the last look.
+    #[inline]
+    fn refresh(&mut self) {
         let generation = self.live.generation.load(Ordering::Acquire);
         if generation != self.generation {
             self.generation = generation;
-            self.routes = Arc::clone(&self.live.current().routes);
+            let current = self.live.current().clone();
+            (self.routes, self.rules) = (current.routes, current.rules);
+            self.auth = Arc::clone(&current.configuration.auth);
         }
-        &self.routes
     }
 }
 

@@ -1,16 +1,21 @@
 //! Tidegate: a WebSocket server for very many connections, one thread for each core.
 
 mod admin;
+mod admission;
 mod ask;
+mod auth;
 mod census;
 mod check;
 mod choices;
 mod config;
 mod connections;
+mod cors;
 mod doctor;
+mod ending;
 mod endpoints;
 mod failure;
 mod guard;
+mod inheritance;
 mod live;
 mod log;
 mod memory;
@@ -19,16 +24,25 @@ mod names;
 mod options;
 mod origin;
 mod phase;
+mod ports;
 mod process;
+mod purpose;
 mod reload;
 mod routes;
+mod sandbox;
 mod settings;
 mod signals;
 mod startup;
 mod status;
+mod stripes;
+mod supervisor;
+mod tally;
+mod tls;
 mod token;
 mod top;
+mod topic_pattern;
 mod units;
+mod upgrade;
 mod voice;
 
 use std::io::Write;
@@ -71,7 +85,9 @@ fn complain_of(failure: &Failure) {
 
 fn run() -> Result<ExitCode, Failure> {
     match options::read(std::env::args_os(), std::env::vars_os().collect())? {
-        Command::Serve(inputs) => startup::serve(inputs).map(|()| ExitCode::SUCCESS),
+        Command::Serve(inputs, extras) => {
+            startup::serve(inputs, extras).map(|()| ExitCode::SUCCESS)
+        }
         Command::Check(settings) => {
             print(&check::check(&settings)?);
             Ok(ExitCode::SUCCESS)
@@ -86,6 +102,19 @@ fn run() -> Result<ExitCode, Failure> {
             })
         }
         Command::Top(settings) => top::show(&settings).map(|()| ExitCode::SUCCESS),
+        Command::GenToken(settings) => {
+            print(&auth::tools::generate(&settings)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::CheckToken(settings) => {
+            let checked = auth::tools::check(&settings)?;
+            print(&checked.text);
+            Ok(if checked.is_good {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Command::Print(text) => {
             print(&text);
             Ok(ExitCode::SUCCESS)

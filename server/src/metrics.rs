@@ -10,14 +10,17 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
-use tidegate_engine::{Handle, Snapshot};
+use tidegate_engine::{Handle, RateLimit, Snapshot};
 
 use crate::admin::Admin;
 use crate::admin::pass::Pass;
+use crate::admission::Door;
+use crate::auth::gate::Gate;
 use crate::log::{LEVELS, Log, level_name};
 use crate::phase::{Phase, PhaseCell};
 use crate::reload::Reloader;
 use crate::status;
+use crate::tls::TlsStatus;
 
 mod plain;
 mod system;
@@ -61,6 +64,11 @@ impl Metrics {
         let handle = admin.handle.clone();
         let reloader = Arc::clone(&admin.reloader);
         registry.register_collector(Box::new(Server { handle }));
+        registry.register_collector(Box::new(Door {
+            reloader: Arc::clone(&reloader),
+        }));
+        let gate = Arc::clone(reloader.live().gate());
+        registry.register_collector(Box::new(Tokens { gate }));
         registry.register_collector(Box::new(Operators {
             reloader,
             phase: Arc::clone(&admin.phase),
@@ -202,6 +210,11 @@ const METRICS: [Metric; 19] = [
         "Ends that took more than 10 s from the close frame on",
         |s| s.late_closes,
     ),
+    Metric::counter(
+        "tidegate_tls_truncations",
+        "TLS connections whose stream ended without the goodbye of TLS",
+        |s| s.tls_truncations,
+    ),
     Metric::counter("tidegate_turns", "Turns of the shards' loops", |s| s.turns),
 ];
 
@@ -266,6 +279,7 @@ impl Collector for Server {
                     .collect()
             },
         )?;
+        write_rate_limits(&mut encoder, &shards)?;
         let help = "Handshakes that were refused or failed, by cause";
         write_causes(
             &mut encoder,
@@ -273,7 +287,26 @@ impl Collector for Server {
             help,
             "cause",
             &shards,
-            |shard| shard.refusals().collect(),
+            |shard| {
+                let causes = shard.refusals();
+                causes.filter(|(cause, _)| !is_of_tls(cause)).collect()
+            },
+        )?;
+        let help =
+            "Connections that TLS failed for, by cause; peer_ is what the client said in its alert";
+        write_causes(
+            &mut encoder,
+            "tidegate_tls_failures",
+            help,
+            "cause",
+            &shards,
+            |shard| {
+                let causes = shard.refusals();
+                let causes = causes.filter(|(cause, _)| is_of_tls(cause));
+                causes
+                    .map(|(cause, count)| (&cause[TLS.len()..], count))
+                    .collect()
+            },
         )
     }
 }
@@ -296,6 +329,13 @@ fn write_round_trips(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -
             &buckets,
             None,
         )
+}
+
+/// How the causes begin for which TLS fails.
+const TLS: &str = "tls_";
+
+fn is_of_tls(cause: &str) -> bool {
+    cause.starts_with(TLS)
 }
 
 fn write_number(mut metric: MetricEncoder<'_>, kind: MetricType, number: u64) -> fmt::Result {
@@ -323,6 +363,70 @@ fn write_causes(
         }
     }
     Ok(())
+}
+
+/// How often clients said more than their rates allow, for each shard, limit and policy.
+fn write_rate_limits(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -> fmt::Result {
+    let help = "Clients that were closed or slowed down for what they said, by limit and policy";
+    let name = "tidegate_rate_limited";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (index, shard) in shards.iter().enumerate() {
+        for (limit, policy, count) in shard.rate_limits() {
+            let limit = match limit {
+                RateLimit::SharedMessages => "user_messages",
+                RateLimit::SharedBytes => "user_bytes",
+                own @ (RateLimit::Messages | RateLimit::Bytes) => own.name(),
+            };
+            let index = index.to_string();
+            let labels = [
+                ("shard", index.as_str()),
+                ("limit", limit),
+                ("policy", policy.name()),
+            ];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what has become of tokens.
+#[derive(Debug)]
+struct Tokens {
+    gate: Arc<Gate>,
+}
+
+impl Collector for Tokens {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Tokens that were taken, at a request or on an open connection";
+        encoder
+            .encode_descriptor("tidegate_auth_grants", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&self.gate.tally.grants(), None)?;
+        let help = "Clients that were not let in or not let stay, by cause";
+        let name = "tidegate_auth_denials";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (cause, count) in self.gate.tally.denials() {
+            let labels = [("cause", cause)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Fetches of the JWK set, by result";
+        let name = "tidegate_auth_key_fetches";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let (successes, failures) = self.gate.remote.fetches();
+        for (result, count) in [("success", successes), ("failure", failures)] {
+            let labels = [("result", result)];
+            write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+        }
+        let help = "Users whose connections are counted, where there is a cap";
+        let users = self.gate.users.count() as u64;
+        encoder
+            .encode_descriptor("tidegate_auth_users", help, None, MetricType::Gauge)?
+            .encode_gauge(&users)?;
+        let help = "Keys of the JWK set that was fetched last";
+        let keys = self.gate.remote.keys().len() as u64;
+        encoder
+            .encode_descriptor("tidegate_auth_fetched_keys", help, None, MetricType::Gauge)?
+            .encode_gauge(&keys)
+    }
 }
 
 /// Writes what concerns those who run the server: its phase, its configuration, its log, its admin
@@ -392,8 +496,29 @@ impl Collector for Operators {
             help,
             "cause",
             refused,
-        )
+        )?;
+        match self.reloader.tls() {
+            Some(acceptor) => write_tls(&mut encoder, acceptor.status()),
+            None => Ok(()),
+        }
     }
+}
+
+/// Writes what is known of the certificates.
+fn write_tls(encoder: &mut DescriptorEncoder<'_>, status: TlsStatus) -> fmt::Result {
+    let help = "When the first of the certificates in force expires, in seconds since 1970";
+    let name = "tidegate_tls_certificate_expiry_timestamp";
+    encoder
+        .encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?
+        .encode_gauge(&status.expires_at)?;
+    let help = "Changes of the files of certificates, by what became of them";
+    let name = "tidegate_tls_certificate_reload";
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (result, count) in [("success", status.successes), ("failure", status.failures)] {
+        let labels = [("result", result)];
+        write_number(family.encode_family(&labels)?, MetricType::Counter, count)?;
+    }
+    Ok(())
 }
 
 /// A counter for each value of a label.

@@ -1,12 +1,13 @@
 //! Names of topics: which are allowed, and how a path spells them.
 //!
-//! A name is 1 to 128 bytes of UTF-8 without control characters and without `/`. Names that
-//! start with `@` belong to the server: `@room` tells how many are in `room`.
+//! A name is 1 to 128 bytes of UTF-8 without control characters and without `/`, unless there are
+//! stricter rules. Names that start with `@` belong to the server: `@room` tells how many are in `room`.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::rc::Rc;
 
+use clap::ValueEnum;
 use compact_str::CompactString;
 
 /// The longest name in bytes, decoded. Long enough for any key of an application, and short
@@ -33,8 +34,10 @@ pub(crate) enum Name {
 pub(crate) enum NameError {
     /// There is nothing.
     Empty,
-    /// It is longer than [`NAME_SIZE_MAX`].
+    /// It is longer than it may be.
     TooLong,
+    /// There are other characters in it than there may be.
+    Characters,
     /// A `%` is not followed by two hexadecimal digits.
     Encoding,
     /// The decoded bytes are not UTF-8.
@@ -52,7 +55,8 @@ impl NameError {
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Empty => "A topic name is missing.",
-            Self::TooLong => "A topic name has at most 128 bytes.",
+            Self::TooLong => "This name of a topic is too long.",
+            Self::Characters => "A topic name here must not contain such characters.",
             Self::Encoding => "A % in a topic name must be followed by two hexadecimal digits.",
             Self::Utf8 => "A topic name must be UTF-8.",
             Self::Control => "A topic name must not contain control characters.",
@@ -73,23 +77,60 @@ impl Name {
     ///
     /// # Errors
     /// [`NameError`].
-    pub(crate) fn read(segment: &str) -> Result<Self, NameError> {
+    pub(crate) fn read(segment: &str, rules: &NameRules) -> Result<Self, NameError> {
         let decoded = decode(segment)?;
         match decoded.strip_prefix(RESERVED) {
             Some(topic) if topic.starts_with(RESERVED) => Err(NameError::Reserved),
-            Some(topic) => check(topic).map(Self::CountOf),
-            None => check(&decoded).map(Self::Topic),
+            Some(topic) => rules.check(topic).map(Self::CountOf),
+            None => rules.check(&decoded).map(Self::Topic),
         }
     }
 
-    /// The same for a place where only topics of the clients can stand.
+    /// The same for operators, who may name any topic, but only topics of the clients.
     ///
     /// # Errors
     /// [`NameError`].
     pub(crate) fn read_topic(segment: &str) -> Result<CompactString, NameError> {
-        match Self::read(segment)? {
+        match Self::read(segment, &NameRules::default())? {
             Self::Topic(name) => Ok(name),
             Self::CountOf(_) => Err(NameError::Reserved),
+        }
+    }
+}
+
+/// What the names of topics may be, as far as an operator decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NameRules {
+    pub(crate) size_max: usize,
+    pub(crate) characters: Characters,
+}
+
+/// Of which characters, but controls and slashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Characters {
+    /// Any.
+    Any,
+    /// Those of ASCII.
+    Ascii,
+    /// Those that a URL never has to encode (RFC 3986, 2.3).
+    Plain,
+}
+
+impl Default for NameRules {
+    fn default() -> Self {
+        Self {
+            size_max: NAME_SIZE_MAX,
+            characters: Characters::Any,
+        }
+    }
+}
+
+impl Characters {
+    fn allow(self, c: char) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Ascii => c.is_ascii(),
+            Self::Plain => c.is_ascii_alphanumeric() || "-._~".contains(c),
         }
     }
 }
@@ -129,17 +170,21 @@ fn hex(digit: u8) -> Result<u8, NameError> {
     }
 }
 
-fn check(name: &str) -> Result<CompactString, NameError> {
-    if name.is_empty() {
-        Err(NameError::Empty)
-    } else if name.contains('/') {
-        Err(NameError::Slash)
-    } else if name.chars().any(char::is_control) {
-        Err(NameError::Control)
-    } else if name.len() > NAME_SIZE_MAX {
-        Err(NameError::TooLong)
-    } else {
-        Ok(name.into())
+impl NameRules {
+    fn check(&self, name: &str) -> Result<CompactString, NameError> {
+        if name.is_empty() {
+            Err(NameError::Empty)
+        } else if name.contains('/') {
+            Err(NameError::Slash)
+        } else if name.chars().any(char::is_control) {
+            Err(NameError::Control)
+        } else if name.len() > self.size_max {
+            Err(NameError::TooLong)
+        } else if !name.chars().all(|c| self.characters.allow(c)) {
+            Err(NameError::Characters)
+        } else {
+            Ok(name.into())
+        }
     }
 }
 
@@ -178,9 +223,14 @@ impl Names {
         }
     }
 
-    #[cfg(test)]
-    fn count(&self) -> usize {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
         self.known.len()
+    }
+
+    /// Does anybody use this one?
+    pub(crate) fn knows(&self, name: &CompactString) -> bool {
+        self.known.contains(name)
     }
 }
 
@@ -192,48 +242,75 @@ mod tests {
         Ok(Name::Topic(name.into()))
     }
 
+    fn read(segment: &str) -> Result<Name, NameError> {
+        Name::read(segment, &NameRules::default())
+    }
+
+    #[test]
+    fn an_operator_may_allow_less() {
+        let rules = |size_max, characters| NameRules {
+            size_max,
+            characters,
+        };
+        let (any, ascii, plain) = (Characters::Any, Characters::Ascii, Characters::Plain);
+        for (segment, rules, wanted) in [
+            ("abc", rules(3, any), Ok(())),
+            ("abcd", rules(3, any), Err(NameError::TooLong)),
+            ("@abc", rules(3, any), Ok(())),
+            ("%C3%A9%C3%A9", rules(3, any), Err(NameError::TooLong)),
+            ("a%20:b", rules(9, ascii), Ok(())),
+            ("caf%C3%A9", rules(9, ascii), Err(NameError::Characters)),
+            ("a.b-c_d~1", rules(9, plain), Ok(())),
+            ("a:b", rules(9, plain), Err(NameError::Characters)),
+            ("@a%20b", rules(9, plain), Err(NameError::Characters)),
+        ] {
+            let read = Name::read(segment, &rules).map(|_| ());
+            assert_eq!(read, wanted, "{segment} {rules:?}");
+        }
+    }
+
     #[test]
     fn plain_and_encoded_names_are_read() {
-        assert_eq!(Name::read("lobby"), topic("lobby"));
-        assert_eq!(Name::read("caf%C3%A9"), topic("café"));
-        assert_eq!(Name::read("café"), topic("café"));
-        assert_eq!(Name::read("a%20b+c"), topic("a b+c"));
-        assert_eq!(Name::read("100%25"), topic("100%"));
-        assert_eq!(Name::read("a@b"), topic("a@b"));
+        assert_eq!(read("lobby"), topic("lobby"));
+        assert_eq!(read("caf%C3%A9"), topic("café"));
+        assert_eq!(read("café"), topic("café"));
+        assert_eq!(read("a%20b+c"), topic("a b+c"));
+        assert_eq!(read("100%25"), topic("100%"));
+        assert_eq!(read("a@b"), topic("a@b"));
     }
 
     #[test]
     fn names_that_are_none_are_refused() {
-        assert_eq!(Name::read(""), Err(NameError::Empty));
-        assert_eq!(Name::read("a/b"), Err(NameError::Slash));
-        assert_eq!(Name::read("a%2Fb"), Err(NameError::Slash));
-        assert_eq!(Name::read("%"), Err(NameError::Encoding));
-        assert_eq!(Name::read("a%2"), Err(NameError::Encoding));
-        assert_eq!(Name::read("%zz"), Err(NameError::Encoding));
-        assert_eq!(Name::read("%+1"), Err(NameError::Encoding));
-        assert_eq!(Name::read("%ff"), Err(NameError::Utf8));
-        assert_eq!(Name::read("%C3"), Err(NameError::Utf8));
-        assert_eq!(Name::read("a%00"), Err(NameError::Control));
-        assert_eq!(Name::read("a%0A"), Err(NameError::Control));
-        assert_eq!(Name::read("%C2%85"), Err(NameError::Control));
+        assert_eq!(read(""), Err(NameError::Empty));
+        assert_eq!(read("a/b"), Err(NameError::Slash));
+        assert_eq!(read("a%2Fb"), Err(NameError::Slash));
+        assert_eq!(read("%"), Err(NameError::Encoding));
+        assert_eq!(read("a%2"), Err(NameError::Encoding));
+        assert_eq!(read("%zz"), Err(NameError::Encoding));
+        assert_eq!(read("%+1"), Err(NameError::Encoding));
+        assert_eq!(read("%ff"), Err(NameError::Utf8));
+        assert_eq!(read("%C3"), Err(NameError::Utf8));
+        assert_eq!(read("a%00"), Err(NameError::Control));
+        assert_eq!(read("a%0A"), Err(NameError::Control));
+        assert_eq!(read("%C2%85"), Err(NameError::Control));
     }
 
     #[test]
     fn a_name_has_at_most_128_bytes_decoded() {
-        assert!(Name::read(&"a".repeat(128)).is_ok());
-        assert_eq!(Name::read(&"a".repeat(129)), Err(NameError::TooLong));
-        assert!(Name::read(&"%41".repeat(128)).is_ok());
-        assert_eq!(Name::read(&"é".repeat(65)), Err(NameError::TooLong));
-        assert!(Name::read(&format!("@{}", "a".repeat(128))).is_ok());
+        assert!(read(&"a".repeat(128)).is_ok());
+        assert_eq!(read(&"a".repeat(129)), Err(NameError::TooLong));
+        assert!(read(&"%41".repeat(128)).is_ok());
+        assert_eq!(read(&"é".repeat(65)), Err(NameError::TooLong));
+        assert!(read(&format!("@{}", "a".repeat(128))).is_ok());
     }
 
     #[test]
     fn reserved_names_stand_for_counts() {
         let count = Ok(Name::CountOf("lobby".into()));
-        assert_eq!(Name::read("@lobby"), count);
-        assert_eq!(Name::read("%40lobby"), count);
-        assert_eq!(Name::read("@"), Err(NameError::Empty));
-        assert_eq!(Name::read("@@lobby"), Err(NameError::Reserved));
+        assert_eq!(read("@lobby"), count);
+        assert_eq!(read("%40lobby"), count);
+        assert_eq!(read("@"), Err(NameError::Empty));
+        assert_eq!(read("@@lobby"), Err(NameError::Reserved));
         assert_eq!(Name::read_topic("@lobby"), Err(NameError::Reserved));
         assert_eq!(Name::read_topic("lobby"), Ok("lobby".into()));
         assert_eq!(count_topic("lobby"), "@lobby");

@@ -7,6 +7,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 use crate::ask::AdminPlace;
+use crate::auth;
 use crate::check::{CheckSettings, Comparison, Output};
 use crate::config::Inputs;
 use crate::config::schema::SHARDS_CEILING;
@@ -17,10 +18,13 @@ use crate::failure::Failure;
 use crate::top::TopSettings;
 
 mod doctor;
+mod extras;
 mod flags;
 mod papers;
+mod token;
 mod top;
 
+pub(crate) use extras::ServeExtras;
 use flags::Flags;
 
 /// The command line as it is written.
@@ -62,6 +66,12 @@ enum Verb {
     Completions(papers::CompletionsOptions),
     /// Print a manual page, for `man -l -`
     Man(papers::ManOptions),
+    /// Make a token for a user, to try endpoints that ask for one
+    #[command(after_help = token::GEN_AFTER_HELP, next_line_help = true)]
+    GenToken(token::GenTokenOptions),
+    /// Say what a token claims, what it allows, and why it would be refused
+    #[command(after_help = token::CHECK_AFTER_HELP, next_line_help = true)]
+    CheckToken(token::CheckTokenOptions),
     /// Print the version
     Version(papers::VersionOptions),
 }
@@ -83,14 +93,18 @@ What operators find on the admin port:
   GET  /connections /closed        who is there, and how the last ones ended, as JSON
   GET  /config                     every value, and where it comes from
   POST /reload                     reads the configuration again, as HUP does
+  POST /drain                      ends the server, as TERM does
   POST /disconnect                 ?id= or ?topic=: closes them, with ?code= and ?reason=
+  POST /disconnect                 ?id=, ?topic= or ?user=: closes them, with ?code= and ?reason=
   POST /publish/{topic}            says the body to the topic; ?binary for bytes, ?key= for --slow latest
 
 Signals:
-  TERM    close every connection politely within --drain-timeout, then end; again: end now
+  TERM    close every connection politely within --drain-timeout, spread over --drain-spread, then
+          end; again: end now
   INT     end now
   HUP     read the configuration again, and take it if it is good; nothing is closed
   USR1    open the file of the log again, which has been moved away
+  USR2    start the program again, hand it the sockets, and end as with TERM when it serves
 
 Flags go before TIDEGATE__SECTION__KEY, that before the file, and that before the defaults.
 
@@ -136,6 +150,9 @@ struct ServeOptions {
 
     #[command(flatten)]
     test: TestOptions,
+
+    #[command(flatten)]
+    extras: ServeExtras,
 }
 
 /// The options of `tidegate check-config` as they are written.
@@ -181,13 +198,17 @@ struct GenOptions {
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run the server.
-    Serve(Inputs),
+    Serve(Inputs, ServeExtras),
     /// Look at a configuration.
     Check(CheckSettings),
     /// Look at the host.
     Doctor(DoctorSettings),
     /// Look on.
     Top(TopSettings),
+    /// Make a token.
+    GenToken(auth::tools::GenSettings),
+    /// Look at a token.
+    CheckToken(auth::tools::CheckSettings),
     /// Print this text and end.
     Print(String),
 }
@@ -218,7 +239,10 @@ pub(crate) fn read(
         }
     };
     Ok(match line.command {
-        None if line.test.test_config => line.test.mean(Vec::new(), environment),
+        None if line.test.test_config => {
+            line.test
+                .mean(Vec::new(), environment, ServeExtras::default())
+        }
         None => return Err(Failure::usage(NOTHING_TO_DO.to_owned())),
         Some(Verb::Version(options)) => Command::Print(if options.json {
             papers::version_as_json()
@@ -228,7 +252,10 @@ pub(crate) fn read(
         Some(Verb::Top(options)) => Command::Top(options.mean(environment)),
         Some(Verb::Completions(options)) => Command::Print(papers::completions(&options)),
         Some(Verb::Man(options)) => Command::Print(papers::manual(&options)?),
-        Some(Verb::Serve(options)) => options.test.mean(options.flags.settings, environment),
+        Some(Verb::Serve(options)) => {
+            let settings = options.flags.settings;
+            options.test.mean(settings, environment, options.extras)
+        }
         Some(Verb::CheckConfig(options)) => Command::Check(options.mean(environment)),
         Some(Verb::GenConfig(options)) => Command::Print(if options.reference {
             written::reference()
@@ -236,6 +263,8 @@ pub(crate) fn read(
             written::file()
         }),
         Some(Verb::Doctor(options)) => Command::Doctor(options.mean()),
+        Some(Verb::GenToken(options)) => Command::GenToken(options.mean(environment)),
+        Some(Verb::CheckToken(options)) => Command::CheckToken(options.mean(environment)),
     })
 }
 
@@ -243,14 +272,19 @@ const NOTHING_TO_DO: &str = "say what to do, such as `tidegate serve`; see `tide
 
 impl TestOptions {
     /// Serves, or only checks.
-    fn mean(self, flags: Vec<Option<Setting>>, environment: Vec<(OsString, OsString)>) -> Command {
+    fn mean(
+        self,
+        flags: Vec<Option<Setting>>,
+        environment: Vec<(OsString, OsString)>,
+        extras: ServeExtras,
+    ) -> Command {
         let inputs = Inputs {
             flags,
             file: self.config,
             environment,
         };
         if !self.test_config {
-            return Command::Serve(inputs);
+            return Command::Serve(inputs, extras);
         }
         Command::Check(CheckSettings {
             inputs,
@@ -325,10 +359,12 @@ mod tests {
     use std::time::Duration;
 
     use clap::CommandFactory;
-    use tidegate_engine::{Compression, Descriptors, Host, Io, Limits};
+    use tidegate_engine::{
+        Compression, CompressionTier, Descriptors, Host, Io, Limits, Profile, Rate, RatePolicy,
+    };
 
     use crate::config::Configuration;
-    use crate::settings::{ServeSettings, Timeouts};
+    use crate::settings::{self, ServeSettings};
 
     use super::*;
 
@@ -339,7 +375,7 @@ mod tests {
     /// Reads the line, and no file of this machine.
     fn load(line: &str) -> Result<Configuration, Failure> {
         match run(line)? {
-            Command::Serve(inputs) => {
+            Command::Serve(inputs, _) => {
                 let file = Some("/dev/null".into());
                 Ok(Inputs { file, ..inputs }.load(None)?)
             }
@@ -378,17 +414,12 @@ mod tests {
         assert_eq!(settings.host, Host::Auto);
         assert_eq!(settings.descriptors, Descriptors::Shared);
         assert_eq!(settings.message_size_max, 65_536);
-        assert_eq!(settings.outbox_bytes_max, 192 * 1024);
-        assert_eq!(settings.compression, Compression::Shared);
         let limits = Limits::default();
-        let timeouts = Timeouts {
-            handshake: limits.handshake_timeout,
-            message: limits.message_timeout,
-            send: limits.send_timeout,
-            close: limits.close_timeout,
-        };
-        assert_eq!(settings.timeouts, timeouts, "the engine's own");
+        assert_eq!(settings.handshake_timeout, limits.handshake_timeout);
+        assert_eq!(settings.profile, limits.profile, "the engine's own");
         let configuration = load("tidegate serve").unwrap();
+        let tier = settings::tier(&configuration.values);
+        assert_eq!(tier, CompressionTier::Shared);
         assert_eq!(configuration.drain_timeout(), Duration::from_secs(10));
         assert_eq!(
             configuration.values.origins("server.origins"),
@@ -413,11 +444,13 @@ mod tests {
         assert_eq!(settings.io, Io::Uring);
         assert_eq!(settings.descriptors, Descriptors::PerShard);
         assert_eq!(settings.message_size_max, 1 << 20);
-        assert_eq!(settings.outbox_bytes_max, 1 << 20);
+        assert_eq!(settings.profile.outbox_bytes_max, 1 << 20);
         assert_eq!(
             settings.compression,
             Compression::Takeover { bytes_max: 2 << 20 }
         );
+        let tier = settings::tier(&configuration.values);
+        assert_eq!(tier, CompressionTier::Takeover);
         assert_eq!(configuration.drain_timeout(), Duration::from_millis(500));
         let (key, origins) = configuration.values.get("server.origins");
         assert_eq!(origins.value.show(), "https://a.example, *");
@@ -432,19 +465,43 @@ mod tests {
             "tidegate serve --handshake-timeout 1s --message-timeout 2m --send-timeout 300ms \
              --close-timeout 1h",
         );
-        let expected = Timeouts {
-            handshake: Duration::from_secs(1),
-            message: Duration::from_secs(120),
-            send: Duration::from_millis(300),
-            close: Duration::from_secs(3600),
+        assert_eq!(settings.handshake_timeout, Duration::from_secs(1));
+        let expected = Profile {
+            message_timeout: Duration::from_secs(120),
+            send_timeout: Duration::from_millis(300),
+            close_timeout: Duration::from_secs(3600),
+            ..Profile::default()
         };
-        assert_eq!(settings.timeouts, expected);
+        assert_eq!(settings.profile, expected);
         for name in ["handshake", "message", "send", "close"] {
             for bad in ["0s", "99ms", "61m", "10", "soon"] {
                 let said = refused(&format!("tidegate serve --{name}-timeout {bad}"));
                 assert!(said.contains(&format!("--{name}-timeout")), "{said}");
             }
         }
+    }
+
+    #[test]
+    fn rates_are_taken_and_a_burst_is_a_second_unless_it_is_written() {
+        let rates = |line: &str| serve(line).profile.rates;
+        let rate = |per_second, burst| Rate { per_second, burst };
+        let plain = rates("tidegate serve --message-rate 10 --byte-rate 1KiB --rate-policy slow");
+        assert_eq!(plain.messages, rate(10, 0));
+        assert_eq!(plain.bytes, rate(1024, 65_550), "one largest message");
+        assert_eq!(plain.policy, RatePolicy::Slow);
+        let wide = rates("tidegate serve --byte-rate 1MiB");
+        assert_eq!(wide.bytes, rate(1 << 20, 1 << 20));
+        assert_eq!(wide.policy, RatePolicy::Close);
+        let own = "--message-rate 1 --message-burst 7 --byte-rate 1KiB --byte-burst 100KiB";
+        let own = rates(&format!("tidegate serve {own}"));
+        assert_eq!(own.messages, rate(1, 7));
+        assert_eq!(own.bytes, rate(1024, 102_400));
+        let off = rates("tidegate serve --message-burst 7 --byte-burst 100KiB");
+        assert!(off.is_off());
+        let line = "tidegate serve --byte-rate 1MiB --byte-burst 2KiB";
+        let said = refused(line);
+        assert!(said.contains("max-message of 64KiB"), "{said}");
+        assert!(load(&format!("{line} --rate-policy slow")).is_ok());
     }
 
     #[test]

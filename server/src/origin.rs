@@ -53,7 +53,7 @@ impl OriginPolicy {
         policy
     }
 
-    /// Judges a request by all its `Origin` headers and its `Host`.
+    /// Judges a request by all its `Origin` headers, its `Host`, and whether it came encrypted.
     ///
     /// # Errors
     /// [`OriginFault`]: the request must be answered with 403.
@@ -61,6 +61,7 @@ impl OriginPolicy {
         &self,
         mut origins: impl Iterator<Item = &'a [u8]>,
         host: &str,
+        secure: bool,
     ) -> Result<(), OriginFault> {
         let Some(origin) = origins.next() else {
             return Ok(());
@@ -74,11 +75,26 @@ impl OriginPolicy {
         // `null`, which any page can have sent, is no origin and does not parse.
         let text = std::str::from_utf8(origin).map_err(|_| OriginFault::Foreign)?;
         let origin: Origin = text.parse().map_err(|_| OriginFault::Foreign)?;
-        if origin.is_of(host) || self.listed.contains(&origin) {
+        if origin.is_of(host, secure) || self.listed.contains(&origin) {
             Ok(())
         } else {
             Err(OriginFault::Foreign)
         }
+    }
+}
+
+impl OriginPolicy {
+    /// Which page of another origin may read an answer to a request with these `Origin` headers, as
+    /// a header says it; `None`: no other than the server's own.
+    pub(crate) fn reader<'a>(&self, mut origins: impl Iterator<Item = &'a [u8]>) -> Option<String> {
+        let (origin, further) = (origins.next()?, origins.next());
+        if self.any {
+            return Some("*".to_owned());
+        }
+        let origin: Origin = std::str::from_utf8(origin).ok()?.parse().ok()?;
+        // Written anew: what a client has sent is not sent back.
+        let listed = further.is_none() && self.listed.contains(&origin);
+        listed.then(|| origin.to_string())
     }
 }
 
@@ -97,9 +113,12 @@ impl OriginFault {
 
 impl Origin {
     /// Does a page of this origin come from the server that was addressed as `host`?
-    fn is_of(&self, host: &str) -> bool {
-        if !matches!(self.scheme.as_str(), "http" | "https") {
-            return false;
+    fn is_of(&self, host: &str, secure: bool) -> bool {
+        match self.scheme.as_str() {
+            "https" => {}
+            // What is encrypted to here was not asked for by a page of the plain port.
+            "http" if !secure => {}
+            _ => return false,
         }
         let Some((name, port)) = split_authority(host) else {
             return false;
@@ -230,13 +249,16 @@ mod tests {
 
     fn allows(policy: &OriginPolicy, origin: &str, host: &str) -> bool {
         policy
-            .check(std::iter::once(origin.as_bytes()), host)
+            .check(std::iter::once(origin.as_bytes()), host, false)
             .is_ok()
     }
 
     #[test]
     fn whoever_sends_no_origin_is_no_browser() {
-        assert_eq!(policy(&[]).check(std::iter::empty(), "example.com"), Ok(()));
+        assert_eq!(
+            policy(&[]).check(std::iter::empty(), "example.com", false),
+            Ok(())
+        );
     }
 
     #[test]
@@ -256,6 +278,22 @@ mod tests {
         ] {
             assert!(allows(&own, origin, host), "{origin} at {host}");
         }
+    }
+
+    #[test]
+    fn on_an_encrypted_connection_only_https_is_the_servers_own() {
+        let allows = |policy: &OriginPolicy, origin: &str, host| {
+            let origins = std::iter::once(origin.as_bytes());
+            policy.check(origins, host, true).is_ok()
+        };
+        let own = policy(&[]);
+        assert!(allows(&own, "https://example.com", "example.com"));
+        assert!(allows(&own, "https://example.com", "example.com:443"));
+        assert!(allows(&own, "https://example.com:8443", "example.com:8443"));
+        assert!(!allows(&own, "http://example.com", "example.com"));
+        assert!(!allows(&own, "http://example.com:8443", "example.com:8443"));
+        let listed = policy(&["http://example.com"]);
+        assert!(allows(&listed, "http://example.com", "example.com"));
     }
 
     #[test]
@@ -336,14 +374,40 @@ mod tests {
         assert!(allows(&any, "null", "example.com"));
         let two = [b"http://example.com".as_slice(), b"http://example.com"];
         let refused = Err(OriginFault::Several);
-        assert_eq!(any.check(two.into_iter(), "example.com"), refused);
-        assert_eq!(policy(&[]).check(two.into_iter(), "example.com"), refused);
+        assert_eq!(any.check(two.into_iter(), "example.com", false), refused);
+        let own = policy(&[]).check(two.into_iter(), "example.com", false);
+        assert_eq!(own, refused);
+    }
+
+    #[test]
+    fn only_listed_pages_may_read_and_are_named_as_browsers_name_them() {
+        let reader = |policy: &OriginPolicy, origins: &[&str]| {
+            let origins: Vec<&[u8]> = origins.iter().map(|origin| origin.as_bytes()).collect();
+            policy.reader(origins.into_iter())
+        };
+        let listed = policy(&["https://app.example.org", "http://localhost:3000"]);
+        let app = Some("https://app.example.org".to_owned());
+        assert_eq!(reader(&listed, &["https://app.example.org"]), app);
+        assert_eq!(reader(&listed, &["https://APP.example.org:443"]), app);
+        let local = Some("http://localhost:3000".to_owned());
+        assert_eq!(reader(&listed, &["http://localhost:3000"]), local);
+        for origins in [
+            &[][..],
+            &["null"],
+            &["https://evil.net"],
+            &["https://app.example.org", "https://app.example.org"],
+        ] {
+            assert_eq!(reader(&listed, origins), None, "{origins:?}");
+        }
+        let any = Some("*".to_owned());
+        assert_eq!(reader(&policy(&["*"]), &["https://evil.net"]), any);
+        assert_eq!(reader(&policy(&["*"]), &[]), None);
     }
 
     #[test]
     fn an_origin_that_is_not_utf8_is_foreign() {
         let origins = [b"http://example.com\xff".as_slice()];
-        let outcome = policy(&[]).check(origins.into_iter(), "example.com");
+        let outcome = policy(&[]).check(origins.into_iter(), "example.com", false);
         assert_eq!(outcome, Err(OriginFault::Foreign));
     }
 

@@ -16,6 +16,8 @@ use crate::config::source::{Fault, Faults, Source};
 use crate::config::{Configuration, Inputs};
 use crate::live::Live;
 use crate::log::Sink;
+use crate::supervisor;
+use crate::tls::TlsAcceptor;
 use crate::voice::{Line, Voice};
 
 /// So many reloads may wait for the one that is under way; each of them will read what has been
@@ -32,6 +34,7 @@ const ORDERS_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Reloader {
     live: Arc<Live>,
+    tls: Option<Arc<TlsAcceptor>>,
     /// Locked only to be read or written.
     outcomes: Mutex<Outcomes>,
     orders: SyncSender<Option<Answer>>,
@@ -68,10 +71,16 @@ impl Reloader {
     ///
     /// # Errors
     /// When the system has no thread for it.
-    pub(crate) fn start(inputs: Inputs, live: Arc<Live>, voice: Voice) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(
+        inputs: Inputs,
+        live: Arc<Live>,
+        tls: Option<Arc<TlsAcceptor>>,
+        voice: Voice,
+    ) -> io::Result<Arc<Self>> {
         let (orders, arriving) = sync_channel(ORDERS_MAX);
         let reloader = Arc::new(Self {
             live,
+            tls,
             outcomes: Mutex::new(Outcomes {
                 successes: 0,
                 failures: 0,
@@ -90,6 +99,11 @@ impl Reloader {
     /// The configuration in force.
     pub(crate) fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// What makes TLS connections, if there are any.
+    pub(crate) fn tls(&self) -> Option<&Arc<TlsAcceptor>> {
+        self.tls.as_ref()
     }
 
     /// How the reloads went.
@@ -112,7 +126,12 @@ impl Reloader {
 
     fn work(&self, orders: &Receiver<Option<Answer>>, inputs: &Inputs, voice: &Voice) {
         for answer in orders {
+            supervisor::reloading();
             let outcome = self.reload(inputs, voice);
+            supervisor::ready(match &outcome {
+                Ok(_) => "the configuration is reloaded",
+                Err(_) => "the configuration was bad, and is not reloaded",
+            });
             let lines = match &outcome {
                 Ok(reloaded) => announcement(reloaded),
                 Err(faults) => complaints(faults),
@@ -138,7 +157,13 @@ impl Reloader {
         let (taken, kept) = changes.into_iter().partition(|change| change.reloads);
         let warnings = after.warnings();
         change_log(&before, &after, voice)?;
+        let material = after.tls.clone();
         self.live.replace(merged(&before, after));
+        if let (Some(acceptor), Some(material)) = (&self.tls, material)
+            && let Err(text) = acceptor.replace(&material)
+        {
+            return Err(fault(&text));
+        }
         Ok(Reloaded {
             taken,
             kept,
@@ -191,10 +216,14 @@ fn check_again(path: &Path) -> Result<(), Faults> {
         return Ok(());
     }
     let text = format!("{} is no file that can be read again", path.display());
-    Err(Faults {
-        all: vec![Fault::new(Source::Default, &text)],
+    Err(fault(&text))
+}
+
+fn fault(text: &str) -> Faults {
+    Faults {
+        all: vec![Fault::new(Source::Default, text)],
         forbidden: false,
-    })
+    }
 }
 
 /// The new configuration, with what cannot be changed as it was.
@@ -208,7 +237,6 @@ fn merged(before: &Configuration, mut after: Configuration) -> Configuration {
     for (index, setting) in kept {
         after.values.set(index, setting);
     }
-    after.outbox_size = before.outbox_size;
     after
 }
 

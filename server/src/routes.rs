@@ -3,15 +3,30 @@
 //! A look-up is two searches in sorted lists, and allocates nothing: the whole path, and what
 //! stands before its last segment. They are made anew by a reload, and never changed.
 
+use std::time::Duration;
+
+use tidegate_engine::{CompressionTier, Profile};
+
 use crate::config::Configuration;
 use crate::config::pattern::Pattern;
 use crate::config::values::Values;
+use crate::names::NameRules;
 use crate::origin::OriginPolicy;
+use crate::settings;
+use crate::topic_pattern::TopicPattern;
 
 /// The endpoints by their paths.
 #[derive(Debug)]
 pub(crate) struct Routes {
     page: bool,
+    /// How long whoever connects has for its request.
+    pub(crate) handshake_timeout: Duration,
+    /// What the names of topics may be.
+    pub(crate) name_rules: NameRules,
+    /// How many topics a shard may have; 0 is no limit.
+    pub(crate) topics_max: usize,
+    /// Which pages may read what is not an endpoint's.
+    pub(crate) origins: OriginPolicy,
     /// By the whole path; sorted.
     exact: Box<[(Box<str>, Route)]>,
     /// By what stands before the topic, with its slash; sorted.
@@ -24,6 +39,26 @@ pub(crate) struct Route {
     pub(crate) kind: EndpointKind,
     pub(crate) origins: OriginPolicy,
     pub(crate) message_size_max: usize,
+    /// Those that there are here.
+    pub(crate) topics: Box<[TopicPattern]>,
+    /// How many of them a feed may hear.
+    pub(crate) topics_per_connection: usize,
+    pub(crate) profile: Profile,
+    pub(crate) compression: CompressionTier,
+    pub(crate) demand: Demand,
+}
+
+/// Whether a client needs a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// No.
+    None,
+    /// Yes, with its request.
+    Required,
+    /// No, but if there is one it must be good.
+    Optional,
+    /// Yes, with its first message.
+    AfterConnect,
 }
 
 /// What an endpoint is for.
@@ -49,6 +84,7 @@ pub(crate) enum Found<'a, 'p> {
 impl Routes {
     pub(crate) fn of(configuration: &Configuration) -> Self {
         let (mut exact, mut topics) = (Vec::new(), Vec::new());
+        let origins = configuration.values.origins("server.origins");
         for values in &configuration.endpoints {
             let route = Route::of(values, configuration);
             match values.path("path") {
@@ -57,8 +93,13 @@ impl Routes {
                 None => {}
             }
         }
+        let values = &configuration.values;
         Self {
-            page: configuration.values.switch("server.page"),
+            page: values.switch("server.page"),
+            handshake_timeout: values.span("timeouts.handshake"),
+            name_rules: settings::name_rules(values),
+            topics_max: values.count("limits.topics-max").unwrap_or_default(),
+            origins: OriginPolicy::new(origins.unwrap_or_default()),
             exact: sorted(exact),
             topics: sorted(topics),
         }
@@ -84,9 +125,9 @@ impl Routes {
 
 impl Route {
     fn of(values: &Values, configuration: &Configuration) -> Self {
-        let usual = configuration.values.origins("server.origins");
-        let origins = values.origins("origins").or(usual).unwrap_or_default();
-        let usual = configuration.message_size_max();
+        let here = configuration.values.overridden_by(values);
+        let origins = here.origins("server.origins").unwrap_or_default();
+        let topics_per_connection = here.count("limits.topics-per-connection");
         Self {
             kind: match values.choice("kind") {
                 "topic" => EndpointKind::Topic,
@@ -94,7 +135,17 @@ impl Route {
                 _ => EndpointKind::Echo,
             },
             origins: OriginPolicy::new(origins),
-            message_size_max: values.size("max-message").unwrap_or(usual),
+            message_size_max: settings::message_size_max(&here),
+            topics: values.topics("topics").into(),
+            topics_per_connection: topics_per_connection.unwrap_or(1),
+            profile: settings::profile(&here, configuration.outbox_size),
+            compression: settings::tier(&here),
+            demand: match values.choice("auth") {
+                "required" => Demand::Required,
+                "optional" => Demand::Optional,
+                "after-connect" => Demand::AfterConnect,
+                _ => Demand::None,
+            },
         }
     }
 }

@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use tidegate_engine::{Compression, Descriptors, Host, Io, Profile, SlowPolicy, SocketOptions};
+use tidegate_engine::{
+    Compression, CompressionTier, Descriptors, Host, Io, Profile, Rate, RatePolicy, Rates,
+    SlowPolicy, SocketOptions,
+};
 
 use crate::choices::{DriverChoice, HostChoice, Table, Tier};
 use crate::config::Configuration;
 use crate::config::values::Values;
 use crate::log::{Filter, Format, LogSettings, Target};
+use crate::names::{Characters, NameRules};
 
 /// How the server is to run, but for what a reload changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,21 +26,16 @@ pub(crate) struct ServeSettings {
     pub(crate) host: Host,
     pub(crate) descriptors: Descriptors,
     pub(crate) message_size_max: usize,
-    pub(crate) outbox_bytes_max: usize,
+    /// What contexts of connections' own may take, where any endpoint has them.
     pub(crate) compression: Compression,
-    pub(crate) timeouts: Timeouts,
+    pub(crate) handshake_timeout: Duration,
     pub(crate) profile: Profile,
     pub(crate) sockets: SocketOptions,
     pub(crate) share_port: bool,
-}
-
-/// The deadlines of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Timeouts {
-    pub(crate) handshake: Duration,
-    pub(crate) message: Duration,
-    pub(crate) send: Duration,
-    pub(crate) close: Duration,
+    /// Where clients connect with TLS, if they do.
+    pub(crate) tls_listen: Option<SocketAddr>,
+    /// They cannot connect without.
+    pub(crate) tls_only: bool,
 }
 
 impl ServeSettings {
@@ -52,33 +51,108 @@ impl ServeSettings {
             host: chosen::<HostChoice>(values, "server.host").into(),
             descriptors: chosen::<Table>(values, "server.descriptors").into(),
             message_size_max: configuration.message_size_max(),
-            outbox_bytes_max: configuration.outbox_size,
-            compression: chosen::<Tier>(values, "compression.tier")
-                .with_memory(values.size("compression.memory").unwrap_or_default()),
-            timeouts: Timeouts {
-                handshake: values.span("timeouts.handshake"),
-                message: values.span("timeouts.message"),
-                send: values.span("timeouts.send"),
-                close: values.span("timeouts.close"),
+            compression: Compression::Takeover {
+                bytes_max: values.size("compression.memory").unwrap_or_default(),
             },
-            profile: profile(values),
+            handshake_timeout: values.span("timeouts.handshake"),
+            profile: profile(values, configuration.outbox_size),
             sockets: sockets(values),
             share_port: values.switch("server.share-port"),
+            tls_listen: values.address_or_off("tls.listen"),
+            tls_only: values.switch("tls.only"),
         }
     }
 }
 
-/// How connections are watched, and what happens to slow ones.
-fn profile(values: &Values) -> Profile {
+/// A frame of the largest message has a header of so many bytes.
+const HEADER_SIZE: usize = 14;
+
+/// How connections are watched, what each may take, and what happens to slow ones, by what holds at an
+/// endpoint. `outbox_size` is what `limits.outbox-max` is, also when it is `auto`.
+pub(crate) fn profile(values: &Values, outbox_size: usize) -> Profile {
     let missed = values.count("heartbeat.pings-missed").unwrap_or_default();
+    let outbox_bytes_max = values.size("limits.outbox-max").unwrap_or(outbox_size);
+    let usual = Profile::default();
     Profile {
         ping_interval: values.span("heartbeat.ping-interval"),
         pings_missed_max: u8::try_from(missed).expect("the schema allows no more than 100"),
         read_idle_timeout: values.span("heartbeat.read-idle-timeout"),
         write_idle_timeout: values.span("heartbeat.write-idle-timeout"),
         idle_timeout: values.span("heartbeat.idle-timeout"),
+        message_timeout: values.span("timeouts.message"),
+        send_timeout: values.span("timeouts.send"),
+        close_timeout: values.span("timeouts.close"),
         slow: slow(values.choice("limits.slow")),
+        outbox_bytes_max,
+        // A peer must be paused well before it is cut off.
+        outbox_pause_size: usual.outbox_pause_size.min(outbox_bytes_max / 3),
+        rates: rates(values),
     }
+}
+
+/// How much a connection may say. A burst that nobody has written is as much as in a second, and no less
+/// than one largest message.
+fn rates(values: &Values) -> Rates {
+    let number = |count: Option<usize>| {
+        let count = count.unwrap_or_default();
+        u32::try_from(count).expect("the schema allows no more than 1 GiB")
+    };
+    let bytes = number(values.size("limits.byte-rate"));
+    let largest = number(Some(message_size_max(values) + HEADER_SIZE));
+    let burst = values
+        .size("limits.byte-burst")
+        .map(|size| number(Some(size)));
+    // Where there is no rate, nothing is different for a burst.
+    let rate = |per_second, burst| match per_second {
+        0 => Rate::default(),
+        _ => Rate { per_second, burst },
+    };
+    Rates {
+        messages: rate(
+            number(values.count("limits.message-rate")),
+            number(values.count("limits.message-burst")),
+        ),
+        bytes: rate(bytes, burst.unwrap_or(bytes.max(largest))),
+        policy: rate_policy(values.choice("limits.rate-policy")),
+    }
+}
+
+fn rate_policy(word: &str) -> RatePolicy {
+    let policy = RatePolicy::ALL.into_iter().find(|p| p.name() == word);
+    policy.expect("a test has read each word of the schema")
+}
+
+/// Whether no largest message could ever come, since it is more than may be said at once: both sizes.
+pub(crate) fn burst_below_message(values: &Values) -> Option<(usize, usize)> {
+    let burst = values.size("limits.byte-burst")?;
+    let largest = message_size_max(values);
+    let rated = values.size("limits.byte-rate").is_some_and(|rate| rate > 0);
+    let closes = values.choice("limits.rate-policy") == "close";
+    (rated && closes && burst < largest + HEADER_SIZE).then_some((burst, largest))
+}
+
+/// How messages are compressed.
+pub(crate) fn tier(values: &Values) -> CompressionTier {
+    match chosen::<Tier>(values, "compression.tier") {
+        Tier::Off => CompressionTier::Off,
+        Tier::Shared => CompressionTier::Shared,
+        Tier::Takeover => CompressionTier::Takeover,
+    }
+}
+
+/// What the names of topics may be.
+pub(crate) fn name_rules(values: &Values) -> NameRules {
+    let size_max = values.count("limits.topic-name-max");
+    NameRules {
+        size_max: size_max.expect("it has a default, and is never auto"),
+        characters: chosen::<Characters>(values, "limits.topic-names"),
+    }
+}
+
+/// The largest message.
+pub(crate) fn message_size_max(values: &Values) -> usize {
+    let size = values.size("limits.max-message");
+    size.expect("it has a default, and is never auto")
 }
 
 fn sockets(values: &Values) -> SocketOptions {
@@ -100,8 +174,22 @@ fn slow(word: &str) -> SlowPolicy {
 impl Configuration {
     /// The largest message where an endpoint does not say otherwise.
     pub(crate) fn message_size_max(&self) -> usize {
-        let size = self.values.size("limits.max-message");
-        size.expect("it has a default, and is never auto")
+        message_size_max(&self.values)
+    }
+
+    /// How long the server is not ready, and still accepts, before it drains.
+    pub(crate) fn drain_delay(&self) -> Duration {
+        self.values.span("server.drain-delay")
+    }
+
+    /// Over how long the closes are spread, if that is written.
+    pub(crate) fn drain_spread(&self) -> Option<Duration> {
+        self.values.span_or_auto("server.drain-spread")
+    }
+
+    /// When clients are told to come back.
+    pub(crate) fn retry_after(&self) -> Duration {
+        self.values.span("server.retry-after")
     }
 
     /// How long connections get to close politely.
@@ -148,14 +236,27 @@ mod tests {
                     "server.descriptors" => Table::from_str(word, false).is_ok(),
                     "compression.tier" => Tier::from_str(word, false).is_ok(),
                     "limits.slow" => slow(word).name() == *word,
+                    "limits.rate-policy" => rate_policy(word).name() == *word,
+                    "limits.topic-names" => Characters::from_str(word, false).is_ok(),
                     "log.format" => Format::from_str(word, false).is_ok(),
                     "log.closes" => crate::log::Closes::from_str(word, false).is_ok(),
+                    // The words of admission are read in its rules; what is no other is the default.
+                    "limits.denied" => ["refuse", "drop"].contains(word),
+                    "server.proxy-protocol" => ["off", "v1", "v2", "any"].contains(word),
+                    "server.forwarded" => ["x-forwarded-for", "forwarded", "none"].contains(word),
+                    "sandbox.landlock" | "sandbox.seccomp" => true,
+                    "tls.client-auth" => matches!(*word, "none" | "optional" | "required"),
+                    "tls.min-version" => matches!(*word, "1.2" | "1.3"),
+                    // What they mean, a test of the rights holds.
+                    "auth.default-rights" | "auth.anonymous-rights" => {
+                        ["all", "hear", "none"].contains(word)
+                    }
                     other => panic!("{other} is read by nobody"),
                 };
                 assert!(known, "{} = {word}", key.name);
                 held += 1;
             }
         }
-        assert_eq!(held, 21, "a word came or went");
+        assert_eq!(held, 51, "a word came or went");
     }
 }

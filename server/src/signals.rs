@@ -1,4 +1,4 @@
-//! What the server does when the system tells it to end, or to look again.
+//! What the server does when the system tells it to end, to look again, or to make room.
 //!
 //! ```text
 //!  TERM ─▶ drain: connections are closed politely, at most for the drain timeout
@@ -6,52 +6,41 @@
 //!  INT  ─▶ stop now
 //!  HUP  ─▶ the configuration is read again, and taken if it is good
 //!  USR1 ─▶ the file of the log is opened again: it has been moved away
+//!  USR2 ─▶ upgrade: the next process of the program takes over, and this one drains
 //! ```
 
 use std::io;
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Duration;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
-use tidegate_engine::Handle;
 
-use crate::phase::{Phase, PhaseCell};
+use crate::ending::Ending;
+use crate::log::Log;
 use crate::reload::Reloader;
-use crate::units::show_span;
-use crate::voice::Voice;
+use crate::upgrade::Upgrade;
 
 /// Watches for signals on a thread of its own, until the process ends.
 ///
 /// # Errors
 /// When the system refuses the signals or the thread.
 pub(crate) fn watch(
-    handle: Handle,
-    phase: Arc<PhaseCell>,
+    ending: Ending,
     reloader: Arc<Reloader>,
-    voice: Voice,
+    upgrade: Arc<Upgrade>,
+    log: Log,
 ) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
     let body = move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
+            match signal {
                 // Reading may take long, and the next signal may be the end.
-                reloader.order();
-                continue;
-            }
-            if signal == SIGUSR1 {
-                voice.log().reopen();
-                continue;
-            }
-            let first = phase.now() != Phase::Draining;
-            phase.enter(Phase::Draining);
-            if signal == SIGTERM && first {
-                let timeout = reloader.live().configuration().drain_timeout();
-                drain(&handle, timeout, &voice);
-            } else {
-                voice.say("stopping now");
-                handle.stop();
+                SIGHUP => reloader.order(),
+                SIGUSR1 => log.reopen(),
+                SIGUSR2 => upgrade.begin(),
+                SIGTERM if ending.drain() => {}
+                _ => ending.stop(),
             }
         }
     };
@@ -59,22 +48,4 @@ pub(crate) fn watch(
         .name("tidegate-signals".to_owned())
         .spawn(body)?;
     Ok(())
-}
-
-fn drain(handle: &Handle, timeout: Duration, voice: &Voice) {
-    let count: u64 = handle
-        .counters()
-        .iter()
-        .map(|shard| shard.connections)
-        .sum();
-    let noun = if count == 1 {
-        "connection"
-    } else {
-        "connections"
-    };
-    voice.say(&format!(
-        "draining: {count} {noun}, at most {}",
-        show_span(timeout)
-    ));
-    handle.drain(timeout);
 }

@@ -1,28 +1,37 @@
 //! From a configuration to a running server.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
 use tidegate_engine::{
-    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Settings, ShardInfo, StartError, files,
+    Descriptors, DriverInfo, Engine, Host, HostInfo, Limits, Ports, SecureSettings, Settings,
+    ShardInfo, StartError, files,
 };
+use tokio::sync::oneshot;
 
 use crate::admin::{self, Admin};
 use crate::config::values::Values;
 use crate::config::{Configuration, Inputs};
+use crate::ending::{Ending, Ownership};
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
+use crate::inheritance::{self, Inheritance};
 use crate::live::{Live, View};
 use crate::log::{self, Log, Record, Sink, news};
-use crate::options::version;
+use crate::options::{ServeExtras, version};
 use crate::phase::{Phase, PhaseCell};
+use crate::ports;
 use crate::reload::Reloader;
+use crate::sandbox;
 use crate::settings::ServeSettings;
 use crate::signals;
+use crate::supervisor;
+use crate::tls::{Material, TlsAcceptor, watch};
+use crate::upgrade::{AdminDoor, Upgrade};
 use crate::voice::Voice;
 
 use tracing::Level;
@@ -40,12 +49,9 @@ const DESCRIPTORS_BESIDE: u64 = 64;
 ///
 /// # Errors
 /// A [`Failure`], at the start or later.
-pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
+pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> {
     let configuration = inputs.load(None)?;
-    let log = open_log(&configuration)?;
-    for warning in configuration.warnings() {
-        complain(&warning);
-    }
+    let tls = start_tls(configuration.tls.as_ref(), extras)?;
     let values = configuration.values.clone();
     let settings = &ServeSettings::of(&configuration);
     let live = Arc::new(Live::new(configuration));
@@ -62,35 +68,52 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     files.check()?;
 
     let phase = Arc::new(PhaseCell::default());
-    let admin_listener = bind_admin(settings.admin, &values)?;
+    let mut inheritance = Inheritance::take(&inputs.environment)?;
+    let admin_listener = ports::bind_admin(settings.admin, &values, &mut inheritance)?;
+    let ports = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
+    let sandbox = sandbox::enter(&live.configuration(), inheritance.fenced)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
-    let engine = start_engine(
-        settings,
-        &values,
-        &live,
-        shards,
-        files.connections_expected(),
-    )?;
-    let voice = start_watching(
-        inputs,
-        &live,
-        &engine,
-        &phase,
-        admin_listener,
-        files.total(),
+    // Behind the fences, since the thread that writes it must be as well.
+    let log = open_log(&live.configuration())?;
+    for warning in live.configuration().warnings() {
+        complain(&warning);
+    }
+    live.open_gate();
+    let engine = start_engine(settings, &values, &live, ports, tls.clone(), files)?;
+    let surroundings = Surroundings {
+        phase: Arc::clone(&phase),
+        files_max: files.total(),
+        supervised: inheritance.supervised,
+        fenced: inheritance.fenced || sandbox::is_wanted(&live.configuration()),
+        ownership: match (inheritance.supervised, settings.share_port) {
+            (true, _) => Ownership::Handed,
+            (_, true) => Ownership::Shared,
+            _ => Ownership::Alone,
+        },
         log,
-    )
-    .map_err(|error| Failure::failed(format!("cannot watch for signals and operators: {error}")))?;
+        tls,
+    };
+    let voice =
+        start_watching(inputs, &live, &engine, surroundings, admin_listener).map_err(|error| {
+            Failure::failed(format!("cannot watch for signals and operators: {error}"))
+        })?;
 
     let address = engine.address();
     say(&version());
     if let Some(file) = &live.configuration().file {
         say(&format!("configuration {}", file.display()));
     }
-    say(&format!(
-        "listening on http://{address} (ws://{address}{})",
-        example_path(&live.configuration())
-    ));
+    let path = example_path(&live.configuration());
+    if engine.secure_address() != Some(address) {
+        say(&format!(
+            "listening on http://{address} (ws://{address}{path})"
+        ));
+    }
+    if let Some(address) = engine.secure_address() {
+        say(&format!(
+            "listening on https://{address} (wss://{address}{path})"
+        ));
+    }
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
@@ -99,8 +122,16 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
         show_host(engine.host())
     ));
     say(&files.show());
+    say(&sandbox);
+    if let Some(doubt) = sandbox::doubt(&live.configuration()) {
+        complain(&doubt);
+    }
     phase.enter(Phase::Ready);
     say("ready");
+    supervisor::ready(&format!("serving on {address}"));
+    if let Some(ready) = inheritance.ready {
+        inheritance::say_ready(ready);
+    }
 
     engine
         .join()
@@ -110,35 +141,94 @@ pub(crate) fn serve(inputs: Inputs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the threads beside the shards need to know.
+struct Surroundings {
+    phase: Arc<PhaseCell>,
+    files_max: u64,
+    supervised: bool,
+    fenced: bool,
+    ownership: Ownership,
+    log: Log,
+    tls: Option<Arc<TlsAcceptor>>,
+}
+
+/// What makes TLS connections, if there are any.
+fn start_tls(
+    material: Option<&Arc<Material>>,
+    extras: ServeExtras,
+) -> Result<Option<Arc<TlsAcceptor>>, Failure> {
+    let Some(material) = material else {
+        return match extras.tls_key_log {
+            Some(_) => Err(Failure::usage(
+                "--tls-key-log is of no use without --tls-listen".to_owned(),
+            )),
+            None => Ok(None),
+        };
+    };
+    if let Some(path) = &extras.tls_key_log {
+        complain(&format!(
+            "the secrets of all TLS connections are written to {}: whoever reads it can read them",
+            path.display()
+        ));
+    }
+    let acceptor = TlsAcceptor::new(material, extras.tls_key_log);
+    acceptor.map(Some).map_err(Failure::failed)
+}
+
 /// Begins to listen to signals and operators, and returns what speaks to them.
 fn start_watching(
     inputs: Inputs,
     live: &Arc<Live>,
     engine: &Engine,
-    phase: &Arc<PhaseCell>,
+    surroundings: Surroundings,
     listener: TcpListener,
-    files_max: u64,
-    log: Log,
 ) -> io::Result<Voice> {
-    let voice = Voice::of(log);
-    let reloader = Reloader::start(inputs, Arc::clone(live), voice.clone())?;
+    let voice = Voice::of(surroundings.log);
+    let tls = surroundings.tls;
+    if let Some(acceptor) = &tls {
+        watch::start(Arc::clone(acceptor), Arc::clone(live), voice.clone())?;
+    }
+    live.gate().speak_by(voice.clone());
+    let reloader = Reloader::start(inputs, Arc::clone(live), tls, voice.clone())?;
     let handle = engine.handle();
-    signals::watch(
+    let phase = surroundings.phase;
+    let ending = Ending::new(
         handle.clone(),
-        Arc::clone(phase),
+        Arc::clone(&phase),
         Arc::clone(&reloader),
         voice.clone(),
+        surroundings.ownership,
+    );
+    let (open, closed) = oneshot::channel();
+    let door = AdminDoor {
+        socket: listener.try_clone()?.into(),
+        open: Mutex::new(Some(open)),
+    };
+    let upgrade = Upgrade::new(
+        handle.clone(),
+        door,
+        ending.clone(),
+        voice.clone(),
+        (surroundings.supervised, surroundings.fenced),
     )?;
+    signals::watch(
+        ending.clone(),
+        Arc::clone(&reloader),
+        upgrade,
+        voice.log().clone(),
+    )?;
+    supervisor::watch(handle.clone())?;
     let admin = Admin {
         handle,
         shards: engine.shards().to_vec(),
-        phase: Arc::clone(phase),
+        phase,
         reloader,
-        files_max,
+        files_max: surroundings.files_max,
         log: voice.log().clone(),
         started: now(),
+        ending,
     };
-    admin::start(listener, admin)?;
+    admin::start(listener, admin, closed)?;
     news::watch(engine.handle(), Arc::clone(live), voice.log().clone())?;
     Ok(voice)
 }
@@ -208,41 +298,48 @@ fn start_engine(
     settings: &ServeSettings,
     values: &Values,
     live: &Arc<Live>,
-    shards: usize,
-    connections_expected: usize,
+    ports: Ports,
+    tls: Option<Arc<TlsAcceptor>>,
+    files: Files,
 ) -> Result<Engine, Failure> {
-    let defaults = Limits::default();
     let limits = Limits {
         message_size_max: settings.message_size_max,
-        outbox_bytes_max: settings.outbox_bytes_max,
-        // A peer must be paused well before it is cut off.
-        outbox_pause_size: defaults
-            .outbox_pause_size
-            .min(settings.outbox_bytes_max / 3),
-        handshake_timeout: settings.timeouts.handshake,
-        message_timeout: settings.timeouts.message,
-        send_timeout: settings.timeouts.send,
-        close_timeout: settings.timeouts.close,
-        connections_expected,
+        handshake_timeout: settings.handshake_timeout,
+        connections_expected: files.connections_expected(),
         profile: settings.profile.clone(),
-        ..defaults
+        ..Limits::default()
     };
     let engine_settings = Settings {
         listen: settings.listen,
+        ports,
         share_port: settings.share_port,
-        shards,
+        shards: files.shards,
         io: settings.io,
         host: settings.host,
         descriptors: settings.descriptors,
         compression: settings.compression,
         sockets: settings.sockets,
+        secure: settings
+            .tls_listen
+            .zip(tls)
+            .map(|(listen, acceptor)| SecureSettings {
+                listen,
+                acceptor,
+                only: settings.tls_only,
+            }),
         limits,
     };
     let live = Arc::clone(live);
     let make = move |_shard| Endpoints::new(View::of(Arc::clone(&live)));
     Engine::start(engine_settings, make).map_err(|error| match error {
         StartError::Listen { address, source } => {
-            Failure::listen(address, &way_to_change(values, "server.listen"), &source)
+            let secure = settings.tls_listen == Some(address) && address != settings.listen;
+            let key = if secure {
+                "tls.listen"
+            } else {
+                "server.listen"
+            };
+            Failure::listen(address, &way_to_change(values, key), &source)
         }
         StartError::Uring { source } => Failure::uring(&source),
         StartError::Glommio { source } => Failure::glommio(&source),
@@ -250,15 +347,8 @@ fn start_engine(
     })
 }
 
-fn bind_admin(address: SocketAddr, values: &Values) -> Result<TcpListener, Failure> {
-    let failure = |error| Failure::listen(address, &way_to_change(values, "admin.listen"), &error);
-    let listener = TcpListener::bind(address).map_err(failure)?;
-    listener.set_nonblocking(true).map_err(failure)?;
-    Ok(listener)
-}
-
 /// Where an operator would write another value: a flag, a variable, a line of a file.
-fn way_to_change(values: &Values, name: &str) -> String {
+pub(crate) fn way_to_change(values: &Values, name: &str) -> String {
     let (key, setting) = values.get(name);
     setting.source.way_to_change(key)
 }

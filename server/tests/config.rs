@@ -386,6 +386,7 @@ fn two_files_are_compared_key_by_key() {
     let new = folder.write(
         "new.toml",
         "[limits]\nmax-message = \"1MiB\"\n[timeouts]\nclose = \"5s\"\nsend = \"1s\"\n\
+         [heartbeat]\ntcp-user-timeout = \"9s\"\n\
          [[endpoint]]\npath = \"/echo\"\nkind = \"echo\"\nmax-message = 7\n\
          [[endpoint]]\npath = \"/new/{topic}\"\nkind = \"topic\"\n",
     );
@@ -396,12 +397,13 @@ fn two_files_are_compared_key_by_key() {
     let wanted = [
         "reload server.origins https://a.example -> none (default)".to_owned(),
         format!("reload limits.max-message 64KiB -> 1MiB ({new}:2)"),
-        "restart limits.outbox-max auto (192KiB) -> auto (1152KiB) (default)".to_owned(),
-        format!("restart timeouts.send 30s -> 1s ({new}:5)"),
-        format!("reload endpoint /echo max-message as limits.max-message -> 7B ({new}:9)"),
+        "reload limits.outbox-max auto (192KiB) -> auto (1152KiB) (default)".to_owned(),
+        format!("reload timeouts.send 30s -> 1s ({new}:5)"),
+        format!("restart heartbeat.tcp-user-timeout 0s -> 9s ({new}:7)"),
+        format!("reload endpoint /echo max-message as limits.max-message -> 7B ({new}:11)"),
         "reload endpoint /ws/{topic} gone: topic".to_owned(),
         "reload endpoint /feed/{topic} gone: feed".to_owned(),
-        format!("reload endpoint /new/{{topic}} new: topic ({new}:10)"),
+        format!("reload endpoint /new/{{topic}} new: topic ({new}:12)"),
     ];
     assert_eq!(lines, wanted, "{:#?}", ended.output);
 }

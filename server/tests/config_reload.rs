@@ -173,9 +173,10 @@ fn the_page_comes_and_goes() {
 
 #[test]
 fn what_needs_a_restart_is_kept_and_named() {
-    let stage = Stage::with("[timeouts]\nclose = \"9s\"\n");
-    let text = "[server]\nshards = 3\nio = \"auto\"\npage = false\n[timeouts]\nclose = \"8s\"\n\
-                send = \"7s\"\n[limits]\nmax-message = \"1MiB\"\n";
+    let stage = Stage::with("[heartbeat]\ntcp-user-timeout = \"9s\"\n");
+    let text = "[server]\nshards = 3\nio = \"auto\"\npage = false\n[heartbeat]\n\
+                tcp-user-timeout = \"8s\"\n[limits]\nnotsent-lowat = \"16KiB\"\n\
+                max-message = \"1MiB\"\n";
     stage.reload(text, "success");
     let config = stage.server.look_json("/config");
     let value = |key: &str| {
@@ -187,10 +188,11 @@ fn what_needs_a_restart_is_kept_and_named() {
     // A flag goes before the file, and is no difference.
     assert_eq!(value("server.shards"), (2.into(), "--shards".into()));
     assert_eq!(
-        value("timeouts.close"),
+        value("heartbeat.tcp-user-timeout"),
         ("9s".into(), format!("{file}:2").into())
     );
-    assert_eq!(value("timeouts.send"), ("30s".into(), "default".into()));
+    let unsent = value("limits.notsent-lowat");
+    assert_eq!(unsent, ("0B".into(), "default".into()));
     assert_eq!(
         value("server.page"),
         (false.into(), format!("{file}:4").into())
@@ -199,9 +201,8 @@ fn what_needs_a_restart_is_kept_and_named() {
     let file = file.clone();
     let (output, errors) = stage.end();
     let wanted = [
-        "limits.outbox-max: auto (192KiB) -> auto (1152KiB) (default)".to_owned(),
-        format!("timeouts.send: 30s -> 7s ({file}:7)"),
-        format!("timeouts.close: 9s -> 8s ({file}:6)"),
+        format!("limits.notsent-lowat: 0B -> 16KiB ({file}:8)"),
+        format!("heartbeat.tcp-user-timeout: 9s -> 8s ({file}:6)"),
     ];
     let mut errors = errors;
     let mut wanted = wanted.map(|line| format!("tidegate: kept until a restart: {line}"));
@@ -212,6 +213,11 @@ fn what_needs_a_restart_is_kept_and_named() {
         output
             .iter()
             .any(|line| line.contains("server.page: true -> false")),
+        "{output:?}"
+    );
+    let outbox = "limits.outbox-max: auto (192KiB) -> auto (1152KiB) (default)";
+    assert!(
+        output.iter().any(|line| line.contains(outbox)),
         "{output:?}"
     );
 }
@@ -252,7 +258,7 @@ fn a_reload_over_http_says_what_it_did() {
 #[test]
 fn a_dry_run_shows_what_a_reload_would_do_and_does_not_do_it() {
     let stage = Stage::with("");
-    let text = "[server]\npage = false\nshards = 1\n[timeouts]\nsend = \"1s\"\n";
+    let text = "[server]\npage = false\nshards = 1\n[heartbeat]\ntcp-user-timeout = \"1s\"\n";
     stage.folder.write("tidegate.toml", text);
     let at = stage.server.admin.to_string();
     let mut command = server::program();
@@ -265,7 +271,10 @@ fn a_dry_run_shows_what_a_reload_would_do_and_does_not_do_it() {
     let lines: Vec<String> = ended.output.iter().map(squeeze).collect();
     let wanted = [
         format!("reload server.page true -> false ({}:2)", stage.file),
-        format!("restart timeouts.send 30s -> 1s ({}:5)", stage.file),
+        format!(
+            "restart heartbeat.tcp-user-timeout 0s -> 1s ({}:5)",
+            stage.file
+        ),
     ];
     assert_eq!(lines, wanted);
     let page = http::request(stage.server.public, "GET", "/", b"");

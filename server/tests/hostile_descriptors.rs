@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use support::client::Client;
 use support::clock;
+use support::exposition::Exposition;
 use support::process::TICKS_PER_SECOND;
 use support::server::Server;
 use support::skip;
@@ -56,6 +57,58 @@ fn a_full_file_table_costs_no_cpu_and_heals() {
     early.echoes("after");
     drop(early);
     server.until_empty();
+}
+
+/// The sum of a metric, asked on a connection that is open already: while the table is full, the
+/// operator has no other.
+fn asked(operator: &mut Client, name: &str) -> u64 {
+    operator.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    let head = operator.head();
+    let size = head.header("content-length").expect("a length").parse();
+    let text = operator.exactly(size.expect("a number"));
+    let text = String::from_utf8(text).expect("UTF-8");
+    let metrics = Exposition::parse(&text).expect("the format of Prometheus");
+    metrics.sum(name, &[]).expect("it is there")
+}
+
+/// The same as above in numbers that do not depend on how busy the machine is.
+#[test]
+fn while_the_file_table_is_full_a_shard_asks_ten_times_a_second_and_sleeps() {
+    const SHARDS: u64 = 2;
+    // A retry is a turn in which it is due, and one in which the kernel says no.
+    const TURNS_OF_A_RETRY: u64 = 2;
+    let server = Server::with_descriptors(100, &["--shards", "2", "--handshake-timeout", "1m"]);
+    let mut operator = Client::connect(server.admin);
+    let turns = |operator: &mut Client| asked(operator, "tidegate_turns_total");
+    let failures = |operator: &mut Client| asked(operator, "tidegate_accept_failures_total");
+    let crowd: Vec<Client> = (0..150).map(|_| server.connect()).collect();
+    clock::until("the file table is full", || {
+        (server.process().descriptors() >= 100).then_some(())
+    });
+    // Those that got in before have been looked at by now.
+    clock::until("a shard is refused some times", || {
+        (failures(&mut operator) >= 4).then_some(())
+    });
+    let (began, before) = (clock::now(), turns(&mut operator));
+    clock::let_pass(Duration::from_secs(1));
+    let after = turns(&mut operator);
+    let tenths = u64::try_from(began.elapsed().as_millis() / 100).expect("a few") + 2;
+    let allowed = SHARDS * TURNS_OF_A_RETRY * tenths;
+    let spent = after - before;
+    skip::note(&format!(
+        "full file table: {spent} turns in {:?}",
+        began.elapsed()
+    ));
+    assert!(
+        (1..=allowed).contains(&spent),
+        "{spent} turns, {allowed} allowed"
+    );
+    // When there is room again, each shard finds it with its next look.
+    drop(crowd);
+    let before = failures(&mut operator);
+    server.open("/echo").echoes("after");
+    let more = failures(&mut operator) - before;
+    assert!(more <= SHARDS, "{more} looks found no room");
 }
 
 #[test]

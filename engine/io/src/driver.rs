@@ -24,7 +24,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
 
 use crate::{Parcel, Waker};
 
@@ -77,11 +79,17 @@ pub struct Socket(pub u32);
 /// Something to be done by the kernel.
 #[derive(Debug)]
 pub enum Op<'a> {
-    /// Accept peers from the listener, now and until [`Op::Deafen`]. After
+    /// Accept peers from all listeners, now and until [`Op::Deafen`]. After
     /// [`Completion::Refused`] it has to be asked for again.
     Listen,
-    /// Take whoever already waits in the queue, then close the listener.
+    /// Take whoever already waits in the queues, then close the listeners.
     Deafen,
+    /// Let no further connect begin; those under way are completed, and accepted. Then comes
+    /// [`Op::Deafen`].
+    Hush,
+    /// Accept nobody any more, and let go of the listeners, whose sockets others hold as well: of
+    /// those who wait in the queues, some are taken, and the others are left to them.
+    HandOn,
     /// Take charge of an accepted peer under this number, and start to receive from it.
     Open {
         /// The number chosen by the caller; not in use.
@@ -182,7 +190,8 @@ pub enum Completion<'a> {
         peer: Peer,
     },
     /// The kernel could not accept (file table full, no memory). Accepting has stopped until
-    /// the next [`Op::Listen`], so that a full table does not spin.
+    /// the next [`Op::Listen`], so that a full table does not spin; with several listeners, it
+    /// has stopped at least on the one that could not.
     Refused {
         /// Why.
         error: io::Error,
@@ -251,7 +260,23 @@ impl Completion<'_> {
 pub struct Peer {
     /// Where it called from.
     pub address: SocketAddr,
+    /// Which of the driver's listeners it called, in the order in which the driver got them.
+    pub listener: usize,
     pub(crate) handle: Handle,
+}
+
+impl Peer {
+    /// Closes the connection with a reset, before it has a number: nothing is answered, and
+    /// nothing of it stays in the kernel.
+    pub fn reset(self) {
+        match self.handle {
+            Handle::Fd(fd) => {
+                // A failure leaves an ordinary close, which is all that can be done.
+                let _ = set_socket_linger(&fd, Some(Duration::ZERO));
+            }
+            Handle::Sim(link) => link.reset(),
+        }
+    }
 }
 
 /// What a driver holds of a peer.

@@ -41,7 +41,8 @@ pub use crate::sockets::SCRATCH_SIZE;
 /// How many events one turn takes from the kernel.
 const EVENTS_MAX: usize = 256;
 
-/// How many peers one turn accepts, so that a storm of connects does not starve the others.
+/// How many peers one turn accepts from each listener, so that a storm of connects does not
+/// starve the others.
 const ACCEPTS_MAX: usize = 64;
 
 /// The stream has an end, or has broken.
@@ -49,8 +50,8 @@ const ENDING: EventFlags = EventFlags::RDHUP
     .union(EventFlags::HUP)
     .union(EventFlags::ERR);
 
-/// The event of the listener; sockets have 32-bit numbers.
-const TOKEN_LISTENER: u64 = u64::MAX;
+/// The event of the first listener, behind which the others follow; sockets have 32-bit numbers.
+const TOKEN_LISTENER: u64 = 1 << 32;
 /// The event of the doorbell.
 const TOKEN_WAKER: u64 = u64::MAX - 1;
 /// The event of the alarm.
@@ -61,13 +62,18 @@ pub struct EpollDriver {
     epoll: OwnedFd,
     bell: Doorbell,
     alarm: Alarm,
-    listener: Option<Listener>,
-    /// Accept in this turn: so many more.
-    accepts_left: usize,
+    doors: Vec<Door>,
     sockets: Sockets,
     events: Vec<epoll::Event>,
     /// Invariant: `event_index <= events.len()`; those before it have been dealt with.
     event_index: usize,
+}
+
+/// A listener, and how many more it may accept in this turn.
+#[derive(Debug)]
+struct Door {
+    listener: Listener,
+    accepts_left: usize,
 }
 
 /// What ends a driver's wait. A clone is the same bell.
@@ -102,37 +108,48 @@ impl Ring for Doorbell {
 }
 
 impl EpollDriver {
-    /// A driver with this listener, or with none for a driver that only connects.
+    /// A driver with these listeners, or with none (`None` will do) for a driver that only connects.
     ///
     /// Peers are accepted after the first [`Op::Listen`].
     ///
     /// # Errors
     /// When the process has no descriptors left for the epoll instance and the doorbell.
-    pub fn new(listener: Option<Listener>) -> io::Result<Self> {
-        Self::with_bell(listener, Doorbell::new()?)
+    pub fn new(listeners: impl IntoIterator<Item = Listener>) -> io::Result<Self> {
+        Self::with_bell(listeners, Doorbell::new()?)
     }
 
     /// As [`Self::new`], with a bell that is there already.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_bell(listener: Option<Listener>, bell: Doorbell) -> io::Result<Self> {
+    pub fn with_bell(
+        listeners: impl IntoIterator<Item = Listener>,
+        bell: Doorbell,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         // Edge-triggered: each ring is an edge, so no counter ever has to be read.
         let edge = EventFlags::IN | EventFlags::ET;
         epoll::add(&epoll, &bell, EventData::new_u64(TOKEN_WAKER), edge)?;
         let alarm = Alarm::new()?;
         epoll::add(&epoll, &alarm.fd, EventData::new_u64(TOKEN_ALARM), edge)?;
-        if let Some(listener) = &listener {
-            let data = EventData::new_u64(TOKEN_LISTENER);
-            epoll::add(&epoll, &listener.fd, data, EventFlags::empty())?;
+        let door = |listener| Door {
+            listener,
+            accepts_left: 0,
+        };
+        let doors: Vec<Door> = listeners.into_iter().map(door).collect();
+        for (index, door) in doors.iter().enumerate() {
+            // One that other shards accept from as well is registered while it is listened to.
+            if door.listener.is_crowded {
+                continue;
+            }
+            let data = token_of_listener(index);
+            epoll::add(&epoll, &door.listener.fd, data, EventFlags::empty())?;
         }
         Ok(Self {
             epoll,
             bell,
             alarm,
-            listener,
-            accepts_left: 0,
+            doors,
             sockets: Sockets::new(),
             events: Vec::with_capacity(EVENTS_MAX),
             event_index: 0,
@@ -192,6 +209,8 @@ impl EpollDriver {
         match op {
             Op::Listen => self.listen(true),
             Op::Deafen => self.deafen(),
+            Op::Hush => self.hush(),
+            Op::HandOn => self.hand_on(),
             Op::Open { socket, peer } => match peer.handle {
                 Handle::Fd(fd) => self.arm(socket, fd, Flags::empty()),
                 Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
@@ -246,7 +265,9 @@ impl Driver for EpollDriver {
         };
         self.events.clear();
         self.event_index = 0;
-        self.accepts_left = ACCEPTS_MAX;
+        for door in &mut self.doors {
+            door.accepts_left = ACCEPTS_MAX;
+        }
         let waited = match epoll::wait(
             &self.epoll,
             spare_capacity(&mut self.events),
@@ -278,6 +299,10 @@ impl Driver for EpollDriver {
     fn waker(&self) -> Waker {
         Waker::new(self.bell.clone())
     }
+}
+
+fn token_of_listener(index: usize) -> EventData {
+    EventData::new_u64(TOKEN_LISTENER + index as u64)
 }
 
 impl fmt::Debug for EpollDriver {

@@ -5,9 +5,10 @@
     reason = "a thread's own table of descriptors is outside of what Rust knows"
 )]
 
+use std::cell::RefCell;
 use std::fs::{read_dir, read_link};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -37,8 +38,14 @@ pub fn raise_limit() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-/// Gives this thread a table of descriptors of its own: `kept` and the standard streams are
-/// in it, and nothing else that the process has open.
+thread_local! {
+    /// What [`own_table`] has given to this thread, and nobody has adopted yet.
+    static GIVEN: RefCell<Vec<RawFd>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Gives this thread a table of descriptors of its own: `kept`, `given` and the standard streams
+/// are in it, and nothing else that the process has open. What is `given` is this thread's, to be
+/// adopted ([`adopt`]); whoever has it elsewhere has another one of the same number.
 ///
 /// Only this thread uses that table, so the kernel neither counts references for each system
 /// call nor locks it for each accept and close, and the limit of open files (`RLIMIT_NOFILE`)
@@ -48,7 +55,7 @@ pub fn raise_limit() -> io::Result<u64> {
 ///
 /// # Errors
 /// When there is no `/proc`, or the kernel refuses.
-pub fn own_table(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn own_table(kept: &[BorrowedFd<'_>], given: &[BorrowedFd<'_>]) -> io::Result<()> {
     // Whoever could not see what is open could not close it either.
     read_dir(TABLE)?;
     // SAFETY: descriptors that others own stay open in their table, under their numbers; of
@@ -57,7 +64,7 @@ pub fn own_table(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let open: Vec<RawFd> = read_dir(TABLE)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
-    let kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
+    let kept: Vec<RawFd> = kept.iter().chain(given).map(AsRawFd::as_raw_fd).collect();
     for number in open {
         // The one that listed the others is gone already.
         let is_open = read_link(format!("{TABLE}/{number}")).is_ok();
@@ -67,7 +74,22 @@ pub fn own_table(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
             unsafe { rustix::io::close(number) };
         }
     }
+    GIVEN.set(given.iter().map(AsRawFd::as_raw_fd).collect());
     Ok(())
+}
+
+/// The descriptor of this number that was given to this thread; `None` if none was, or it was
+/// adopted before: then the number is the process's.
+#[must_use]
+pub fn adopt(descriptor: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let number = descriptor.as_raw_fd();
+    let found = GIVEN.with_borrow_mut(|given| {
+        let at = given.iter().position(|known| *known == number)?;
+        Some(given.swap_remove(at))
+    })?;
+    // SAFETY: it is open in this thread's own table, where nobody owns it: `own_table` has put it
+    // there, and it is adopted once.
+    Some(unsafe { OwnedFd::from_raw_fd(found) })
 }
 
 #[cfg(test)]
@@ -86,7 +108,7 @@ mod tests {
         let count = || read_dir(TABLE).unwrap().count();
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                own_table(&[kept.as_fd()]).unwrap();
+                own_table(&[kept.as_fd()], &[]).unwrap();
                 // What is kept works, and the directory that is being listed counts as well.
                 assert!((&kept).read(&mut [0; 1]).is_ok());
                 assert!(left.metadata().is_err());
@@ -100,6 +122,23 @@ mod tests {
         // Nothing was closed for anybody else.
         assert!(left.metadata().is_ok());
         assert!((&kept).read(&mut [0; 1]).is_ok());
+    }
+
+    #[test]
+    fn what_is_given_is_adopted_once_and_closed_here_alone() {
+        let given = File::open("/proc/self/stat").unwrap();
+        assert!(adopt(given.as_fd()).is_none(), "it is the process's");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                own_table(&[], &[given.as_fd()]).unwrap();
+                let own = adopt(given.as_fd()).expect("it was given");
+                assert!(adopt(given.as_fd()).is_none(), "it was adopted");
+                drop(own);
+                assert!(given.metadata().is_err(), "it is closed here");
+            });
+            thread.join().unwrap();
+        });
+        assert!(given.metadata().is_ok());
     }
 
     #[test]

@@ -8,9 +8,12 @@ pub mod driver;
 pub mod epoll;
 pub mod files;
 pub mod host;
+pub mod inherit;
 mod link;
 pub mod listener;
 pub mod parcel;
+pub mod port;
+pub mod rights;
 pub mod sim;
 mod sockets;
 mod stream;
@@ -22,4 +25,5 @@ pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout
 pub use epoll::Doorbell;
 pub use listener::{Listener, Reservation, SocketOptions};
 pub use parcel::Parcel;
+pub use port::Port;
 pub use waker::Waker;

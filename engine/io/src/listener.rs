@@ -3,9 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use rustix::net::{Shutdown, shutdown};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 /// How many connects may wait to be accepted; the kernel lowers it to
 /// `net.core.somaxconn`. Below 65,535 a storm of 15,000 connects overflows the queue.
@@ -26,7 +29,7 @@ pub struct SocketOptions {
 }
 
 impl SocketOptions {
-    fn set(self, socket: &Socket) -> io::Result<()> {
+    pub(crate) fn set(self, socket: &Socket) -> io::Result<()> {
         if self.user_timeout.is_some() {
             socket.set_tcp_user_timeout(self.user_timeout)?;
         }
@@ -41,8 +44,12 @@ impl SocketOptions {
 /// spreads new connections over them.
 #[derive(Debug)]
 pub struct Listener {
-    pub(crate) fd: OwnedFd,
-    address: SocketAddr,
+    pub(crate) fd: Arc<OwnedFd>,
+    pub(crate) address: SocketAddr,
+    /// Another process holds the same socket.
+    pub(crate) lent: Arc<AtomicBool>,
+    /// Other shards accept from the same socket.
+    pub(crate) is_crowded: bool,
 }
 
 /// An address that is kept for listeners, which share it. Nobody is accepted through it.
@@ -64,9 +71,7 @@ impl Reservation {
     /// else the kernel has against the address.
     pub fn new(address: SocketAddr, shared: bool) -> io::Result<Self> {
         if !shared {
-            // A socket without SO_REUSEPORT conflicts with every listener there is.
-            let probe = new_socket(address)?;
-            probe.bind(&address.into())?;
+            probe(address)?;
         }
         let socket = bind(address)?;
         Ok(Self {
@@ -100,8 +105,10 @@ impl Reservation {
         socket.set_tcp_nodelay(true)?;
         socket.listen(BACKLOG)?;
         Ok(Listener {
-            fd: socket.into(),
+            fd: Arc::new(socket.into()),
             address: self.address,
+            lent: Arc::default(),
+            is_crowded: false,
         })
     }
 }
@@ -120,6 +127,48 @@ impl Listener {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// From now on no connect begins here, and those under way go on. The kernel does not answer a
+    /// first packet, so that its sender sends it once more, after a second.
+    pub(crate) fn hush(&self) {
+        // A socket filter sees a segment from its TCP header on; who is accepted inherits it, and
+        // has no such segments.
+        const FLAGS_AT: u32 = 13;
+        const SYN_ACK: u32 = 0x12;
+        const SYN: u32 = 0x02;
+        const LOAD_BYTE: u16 = 0x30;
+        const AND: u16 = 0x54;
+        const JUMP_IF_EQUAL: u16 = 0x15;
+        const RETURN: u16 = 0x06;
+        let filter = [
+            SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_AT),
+            SockFilter::new(AND, 0, 0, SYN_ACK),
+            SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+            SockFilter::new(RETURN, 0, 0, 0),
+            SockFilter::new(RETURN, 0, 0, u32::MAX),
+        ];
+        // Without it, whoever connects in the moment of the close is reset, as ever.
+        let _ = SockRef::from(&self.fd).attach_filter(&filter);
+    }
+
+    /// Nobody connects here any more, although a request of the kernel may still hold the socket;
+    /// unless another process holds it as well.
+    pub(crate) fn shut(&self) {
+        if !self.lent.load(Ordering::Acquire) {
+            let _ = shutdown(&self.fd, Shutdown::Read);
+        }
+    }
+}
+
+/// Whether nobody listens on this address.
+pub(crate) fn probe(address: SocketAddr) -> io::Result<()> {
+    // A socket without SO_REUSEPORT conflicts with every listener there is.
+    new_socket(address)?.bind(&address.into())
+}
+
+/// A socket on this address, which others may have, too.
+pub(crate) fn bind_shared(address: SocketAddr) -> io::Result<OwnedFd> {
+    bind(address).map(OwnedFd::from)
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
@@ -183,7 +232,7 @@ mod tests {
         let reservation = Reservation::new(any_port(), false).unwrap();
         let listener = reservation.listener_with(options).unwrap();
         let _client = std::net::TcpStream::connect(reservation.address()).unwrap();
-        let socket = Socket::from(listener.fd);
+        let socket = Socket::from(listener.fd.try_clone().unwrap());
         socket.set_nonblocking(false).unwrap();
         let (peer, _) = socket.accept().unwrap();
         assert_eq!(peer.tcp_user_timeout().unwrap(), options.user_timeout);

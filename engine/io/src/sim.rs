@@ -100,16 +100,22 @@ impl World {
     /// they are accepted after `Op::Listen`.
     #[must_use]
     pub fn driver(&self) -> SimDriver {
-        self.add_driver(true)
+        self.driver_with_listeners(1)
+    }
+
+    /// The same with so many listeners.
+    #[must_use]
+    pub fn driver_with_listeners(&self, listener_count: u16) -> SimDriver {
+        self.add_driver(listener_count)
     }
 
     /// A driver without a listener, which can only connect.
     #[must_use]
     pub fn driver_without_listener(&self) -> SimDriver {
-        self.add_driver(false)
+        self.add_driver(0)
     }
 
-    /// Connects to any driver whose listener is open; `None` if there is none.
+    /// Connects to the first listener of any driver that listens; `None` if there is none.
     #[must_use]
     pub fn connect(&self) -> Option<Client> {
         let mut network = self.network();
@@ -124,11 +130,18 @@ impl World {
         self.connect_to(door)
     }
 
-    /// Connects to the driver with this index; `None` if its listener is not open.
+    /// Connects to the first listener of the driver with this index; `None` if it is not open.
     #[must_use]
     pub fn connect_to(&self, driver_index: usize) -> Option<Client> {
+        self.connect_to_listener(driver_index, 0)
+    }
+
+    /// The same with any of its listeners.
+    #[must_use]
+    pub fn connect_to_listener(&self, driver_index: usize, listener_index: u16) -> Option<Client> {
         let mut network = self.network();
-        if !network.doors.get(driver_index)?.open {
+        let door = network.doors.get(driver_index)?;
+        if !door.open || listener_index >= door.listener_count {
             return None;
         }
         let inbox = Inbox {
@@ -140,7 +153,8 @@ impl World {
             connected: false,
             stirred: false,
         };
-        let end = network.connect(Owner::Client(inbox), None, Some(driver_index));
+        let to = (driver_index, listener_index);
+        let end = network.connect(Owner::Client(inbox), None, Some(to));
         Some(Client::new(self.clone(), end))
     }
 
@@ -232,13 +246,13 @@ impl World {
         entries.map(held).sum()
     }
 
-    fn add_driver(&self, open: bool) -> SimDriver {
+    fn add_driver(&self, listener_count: u16) -> SimDriver {
         let mut network = self.network();
         let index = network.doors.len();
         let [.., high, low] = u16::try_from(index).expect("65,536 drivers").to_be_bytes();
         network.doors.push(Door::new(
             SocketAddr::from(([10, 0, high, low], 9000)),
-            open,
+            listener_count,
         ));
         SimDriver::new(self.clone(), index)
     }
@@ -284,6 +298,15 @@ impl Link {
         Self {
             world,
             end: Some(end),
+        }
+    }
+
+    /// Resets it, before it is a socket.
+    pub(crate) fn reset(mut self) {
+        if let Some(end) = self.end.take()
+            && let Some(mut network) = self.world.network_if_free()
+        {
+            network.close_end(end, true);
         }
     }
 }

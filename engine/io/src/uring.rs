@@ -42,7 +42,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::sockopt;
 
 use crate::driver::Handle;
 use crate::{Completion, Doorbell, Driver, Listener, Op, Socket, Submitted, Timeout, Waker};
@@ -106,22 +106,28 @@ impl Setup {
     }
 }
 
+/// A listener, until it is closed.
+#[derive(Debug)]
+struct Door {
+    listener: Option<Listener>,
+    /// The kernel has a request to accept.
+    accepting: bool,
+}
+
 /// A [`Driver`] on io_uring. It stays on the thread that made it.
 pub struct UringDriver {
     ring: Ring,
     bell: Doorbell,
     alarm: Alarm,
-    listener: Option<Listener>,
+    doors: Vec<Door>,
     /// The caller wants to hear of peers.
     listening: bool,
-    /// The kernel has a request to accept.
-    accepting: bool,
-    /// The listener is to be closed when that request has ended.
+    /// Each listener is to be closed when its request has ended.
     deaf: bool,
     /// Give out in this turn: so many more.
     accepts_left: usize,
-    /// Peers that wait for the next turn.
-    accepted: VecDeque<OwnedFd>,
+    /// Peers that wait for the next turn, with the listener that each has called.
+    accepted: VecDeque<(usize, OwnedFd)>,
     sockets: Sockets,
     /// The rest of this turn's.
     events: VecDeque<Event>,
@@ -134,23 +140,26 @@ pub struct UringDriver {
 }
 
 impl UringDriver {
-    /// A driver with this listener, or with none for a driver that only connects.
+    /// A driver with these listeners, or with none (`None` will do) for a driver that only connects.
     ///
     /// Peers are accepted after the first [`Op::Listen`].
     ///
     /// # Errors
     /// When the kernel has no io_uring, or none for this process (`kernel.io_uring_disabled`,
     /// a seccomp filter), or no memory or descriptors for it.
-    pub fn new(listener: Option<Listener>) -> io::Result<Self> {
-        Self::with_bell(listener, Doorbell::new()?)
+    pub fn new(listeners: impl IntoIterator<Item = Listener>) -> io::Result<Self> {
+        Self::with_bell(listeners, Doorbell::new()?)
     }
 
     /// As [`Self::new`], with a bell that is there already.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_bell(listener: Option<Listener>, bell: Doorbell) -> io::Result<Self> {
-        Ok(Self::with_ring(listener, bell, Ring::newest()?))
+    pub fn with_bell(
+        listeners: impl IntoIterator<Item = Listener>,
+        bell: Doorbell,
+    ) -> io::Result<Self> {
+        Ok(Self::with_ring(listeners, bell, Ring::newest()?))
     }
 
     /// Whether this kernel lets this process have such a driver.
@@ -166,21 +175,28 @@ impl UringDriver {
     /// # Errors
     /// As [`Self::new`], or when this kernel does not offer it.
     pub fn with_setup(
-        listener: Option<Listener>,
+        listeners: impl IntoIterator<Item = Listener>,
         bell: Doorbell,
         setup: Setup,
     ) -> io::Result<Self> {
-        Ok(Self::with_ring(listener, bell, Ring::new(setup)?))
+        Ok(Self::with_ring(listeners, bell, Ring::new(setup)?))
     }
 
-    fn with_ring(listener: Option<Listener>, bell: Doorbell, ring: Ring) -> Self {
+    fn with_ring(
+        listeners: impl IntoIterator<Item = Listener>,
+        bell: Doorbell,
+        ring: Ring,
+    ) -> Self {
+        let door = |listener| Door {
+            listener: Some(listener),
+            accepting: false,
+        };
         let mut driver = Self {
             ring,
             bell,
             alarm: Alarm::default(),
-            listener,
+            doors: listeners.into_iter().map(door).collect(),
             listening: false,
-            accepting: false,
             deaf: false,
             accepts_left: 0,
             accepted: VecDeque::new(),
@@ -305,6 +321,8 @@ impl UringDriver {
         match op {
             Op::Listen => self.listen(),
             Op::Deafen => self.deafen(),
+            Op::Hush => self.hush(),
+            Op::HandOn => self.hand_on(),
             Op::Open { socket, peer } => match peer.handle {
                 Handle::Fd(fd) => self.open(socket, fd),
                 Handle::Sim(_) => unreachable!("a simulated peer stays in its simulation"),
@@ -401,8 +419,8 @@ impl Drop for UringDriver {
     /// Requests keep sockets open until the kernel has put the ring away, which it does in
     /// its own time. So they are cancelled first, and the port is free at once.
     fn drop(&mut self) {
-        if let Some(listener) = &self.listener {
-            let _ = shutdown(&listener.fd, Shutdown::Read);
+        for listener in self.doors.iter().filter_map(|door| door.listener.as_ref()) {
+            listener.shut();
         }
         self.ring.cancel_all(&mut self.events);
         for event in self.events.drain(..) {

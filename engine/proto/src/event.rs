@@ -73,6 +73,16 @@ impl ReceivedMessage<'_> {
             Self::Owned(message) => message.kind,
         }
     }
+
+    /// How many frames it came in, without those that [`crate::Session::take_fragment_count`] has
+    /// told of before; at least 1.
+    #[must_use]
+    pub const fn frame_count(&self) -> u32 {
+        match self {
+            Self::Lent(_) => 1,
+            Self::Owned(message) => message.frame_count,
+        }
+    }
 }
 
 impl PartialEq for ReceivedMessage<'_> {
@@ -88,13 +98,19 @@ impl Eq for ReceivedMessage<'_> {}
 pub struct OwnedMessage {
     /// Invariant: when `kind` is text, `bytes` is valid UTF-8.
     kind: MessageKind,
+    /// Those that have not been told of before.
+    frame_count: u32,
     bytes: Vec<u8>,
 }
 
 impl OwnedMessage {
     /// The caller has validated `bytes` if `kind` is text.
-    pub(crate) const fn new(kind: MessageKind, bytes: Vec<u8>) -> Self {
-        Self { kind, bytes }
+    pub(crate) const fn new(kind: MessageKind, frame_count: u32, bytes: Vec<u8>) -> Self {
+        Self {
+            kind,
+            frame_count,
+            bytes,
+        }
     }
 
     /// The message. A text is looked through once more, see [`ReceivedMessage::message`].
@@ -120,18 +136,31 @@ impl OwnedMessage {
 /// Lent or owned as [`ReceivedMessage`] is.
 pub struct DeflatedMessage<'a> {
     kind: MessageKind,
+    frame_count: u32,
     payload: Payload<'a>,
 }
 
 impl<'a> DeflatedMessage<'a> {
     pub(crate) const fn lent(kind: MessageKind, bytes: &'a [u8]) -> Self {
-        let payload = Payload::Lent(bytes);
-        Self { kind, payload }
+        Self {
+            kind,
+            frame_count: 1,
+            payload: Payload::Lent(bytes),
+        }
     }
 
-    pub(crate) const fn owned(kind: MessageKind, bytes: Vec<u8>) -> Self {
-        let payload = Payload::Owned(bytes);
-        Self { kind, payload }
+    pub(crate) const fn owned(kind: MessageKind, frame_count: u32, bytes: Vec<u8>) -> Self {
+        Self {
+            kind,
+            frame_count,
+            payload: Payload::Owned(bytes),
+        }
+    }
+
+    /// As [`ReceivedMessage::frame_count`].
+    #[must_use]
+    pub const fn frame_count(&self) -> u32 {
+        self.frame_count
     }
 
     /// What it is once it is inflated.
@@ -259,7 +288,7 @@ mod tests {
 
     #[test]
     fn equality_does_not_ask_where_the_bytes_lie() {
-        let owned = OwnedMessage::new(MessageKind::Text, b"same".to_vec());
+        let owned = OwnedMessage::new(MessageKind::Text, 1, b"same".to_vec());
         let owned = ReceivedMessage::Owned(owned);
         assert_eq!(owned, ReceivedMessage::Lent(Message::Text("same")));
         assert_ne!(owned, ReceivedMessage::Lent(Message::Binary(b"same")));
@@ -272,7 +301,7 @@ mod tests {
 
     #[test]
     fn an_owned_message_gives_its_bytes_away() {
-        let owned = OwnedMessage::new(MessageKind::Binary, vec![0xff]);
+        let owned = OwnedMessage::new(MessageKind::Binary, 1, vec![0xff]);
         assert_eq!(owned.message(), Message::Binary(&[0xff]));
         assert_eq!(owned.into_bytes(), [0xff]);
     }

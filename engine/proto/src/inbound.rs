@@ -263,6 +263,9 @@ impl Session {
         }
         partial.frame = None;
         if !frame.fin {
+            if let Some(assembly) = &mut partial.assembly {
+                assembly.end_fragment();
+            }
             return Ok(Progress::Ended);
         }
         let assembly = partial.assembly.take();

@@ -47,6 +47,7 @@ mod limits;
 mod mask;
 mod message;
 mod partial;
+mod proxy;
 mod session;
 mod utf8;
 mod violation;
@@ -60,6 +61,10 @@ pub use limits::{HEAD_SIZE_CEILING, HEADER_COUNT_CEILING, HeadLimits, MESSAGE_SI
 pub use mask::mask;
 pub use message::{Message, MessageKind};
 pub use partial::{DirectBuffer, GROWTH_SIZE};
+pub use proxy::{
+    PROXY_HEADER_SIZE_MAX, PROXY_LINE_SIZE_MAX, ProxyFault, ProxyHeader, ProxyStatus, ProxyVersion,
+    read_proxy_header,
+};
 pub use session::{Session, Settings};
 pub use utf8::{InvalidUtf8, Utf8};
 pub use violation::Violation;

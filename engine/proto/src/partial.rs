@@ -179,6 +179,8 @@ pub(crate) struct Assembly {
     utf8: Utf8,
     /// The length of the buffer when it was given out to be received into.
     pub(crate) given_size: Option<usize>,
+    /// How many fragments have ended, the message not, since somebody asked.
+    fragment_count: u32,
 }
 
 impl Assembly {
@@ -189,7 +191,18 @@ impl Assembly {
             bytes: Vec::new(),
             utf8: Utf8::new(),
             given_size: None,
+            fragment_count: 0,
         }
+    }
+
+    /// A fragment has ended, and the message goes on.
+    pub(crate) const fn end_fragment(&mut self) {
+        self.fragment_count = self.fragment_count.saturating_add(1);
+    }
+
+    /// How many have ended so since this was asked last.
+    pub(crate) const fn take_fragment_count(&mut self) -> u32 {
+        mem::replace(&mut self.fragment_count, 0)
     }
 
     /// Appends the next payload bytes of `frame`, unmasked and, if text, validated.
@@ -232,12 +245,13 @@ impl Assembly {
     /// Ends the message.
     pub(crate) fn finish(self) -> Result<Event<'static>, Violation> {
         self.utf8.finish().map_err(|_| Violation::TextInvalid)?;
+        let frame_count = self.fragment_count.saturating_add(1);
         if self.deflated {
-            let message = DeflatedMessage::owned(self.kind, self.bytes);
+            let message = DeflatedMessage::owned(self.kind, frame_count, self.bytes);
             return Ok(Event::Deflated(message));
         }
-        let message = ReceivedMessage::Owned(OwnedMessage::new(self.kind, self.bytes));
-        Ok(Event::Message(message))
+        let message = OwnedMessage::new(self.kind, frame_count, self.bytes);
+        Ok(Event::Message(ReceivedMessage::Owned(message)))
     }
 
     /// Gives the buffer out with room for the next bytes of `frame`.

@@ -4,7 +4,7 @@ use crate::close::{CloseBody, CloseCode};
 use crate::frame::{self, CONTROL_SIZE_MAX, Opcode};
 use crate::limits::MESSAGE_SIZE_MAX_DEFAULT;
 use crate::message::{Message, MessageKind};
-use crate::partial::{DirectBuffer, Partial};
+use crate::partial::{Assembly, DirectBuffer, Partial};
 use crate::violation::Violation;
 
 /// What a session is made with.
@@ -306,6 +306,13 @@ impl Session {
     pub fn buffer_size_given(&self) -> usize {
         let assembly = self.partial.as_ref().and_then(|p| p.assembly.as_ref());
         assembly.and_then(|a| a.given_size).unwrap_or(0)
+    }
+
+    /// How many fragments of the message that is arriving have ended since this was asked last. Those
+    /// that nobody has asked for are counted by the message itself ([`crate::ReceivedMessage::frame_count`]).
+    pub fn take_fragment_count(&mut self) -> u32 {
+        let assembly = self.partial.as_mut().and_then(|p| p.assembly.as_mut());
+        assembly.map_or(0, Assembly::take_fragment_count)
     }
 
     /// Gives out the buffer of an unfinished message when its frame still lacks at least `threshold`

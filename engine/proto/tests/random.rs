@@ -4,7 +4,7 @@ mod common;
 mod laws;
 
 use laws::choices::Choices;
-use laws::{closes, frames, inputs, masks, talks};
+use laws::{closes, frames, inputs, masks, proxies, talks};
 use proptest::prelude::*;
 
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
@@ -69,6 +69,14 @@ proptest! {
     #[test]
     fn both_sides_hear_what_was_said(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         talks::both_sides_hear_what_was_said(&mut Choices::new(&bytes));
+    }
+
+    #[test]
+    fn every_split_of_a_proxy_header_gives_the_same(
+        flags: u8,
+        rest in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        proxies::a_proxy_header_is_judged_by_its_bytes_alone(&proxies::header(flags, &rest));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use tidegate_proto::{Message, Session, Settings, Violation};
+use tidegate_proto::{Event, Input, Message, Session, Settings, Violation};
 
 fn server(message_size_max: usize) -> Session {
     Session::server(Settings { message_size_max })
@@ -316,6 +316,56 @@ fn ascii_within_a_character_is_found_whatever_it_is_cut_by() {
             let (first, last) = bytes.split_at(cut);
             let (seen, _) = converse(server(100_000), &[first, last]);
             assert_eq!(seen, [Seen::Violation(Violation::TextInvalid)], "{cut}");
+        }
+    }
+}
+
+/// All frames but close frames that a session has seen come to an end, asked after each chunk.
+fn frames_counted(wire: &[u8], cut: usize, asking: bool) -> u32 {
+    let mut session = Session::server(Settings::default()).with_deflate();
+    let mut answers = Vec::new();
+    let (mut count, mut wire) = (0, wire.to_vec());
+    for chunk in wire.chunks_mut(cut) {
+        let mut input = Input::new(chunk);
+        loop {
+            let event = session.receive(&mut input, &mut answers);
+            let event = event.expect("it is sound");
+            count += match &event {
+                Some(Event::Message(message)) => message.frame_count(),
+                Some(Event::Deflated(message)) => message.frame_count(),
+                Some(_) => 1,
+                None => 0,
+            };
+            if event.is_none() {
+                break;
+            }
+        }
+        if asking {
+            count += session.take_fragment_count();
+        }
+    }
+    count + session.take_fragment_count()
+}
+
+#[test]
+fn every_frame_is_counted_once_however_the_input_is_cut_and_whenever_somebody_asks() {
+    let wire = [
+        masked(FIN | TEXT, b"whole"),
+        masked(BINARY, b""),
+        masked(CONTINUATION, b""),
+        masked(FIN | PING, b"between"),
+        masked(CONTINUATION, b"ab"),
+        masked(FIN, b"c"),
+        masked(RSV1 | TEXT, b"\x00"),
+        masked(FIN, b""),
+        masked(FIN | PONG, b""),
+        masked(TEXT, b"unfinished"),
+        masked(CONTINUATION, b""),
+    ]
+    .concat();
+    for cut in 1..=wire.len() {
+        for asking in [false, true] {
+            assert_eq!(frames_counted(&wire, cut, asking), 11, "{cut} {asking}");
         }
     }
 }

@@ -31,7 +31,7 @@ fn agree(compressor: &Compressor, offer: &str) -> (Agreed, String) {
         panic!("{offer} makes a whole request");
     };
     let accepted = upgrade(&request).unwrap();
-    let agreed = compressor.agree(&request, &accepted).unwrap();
+    let agreed = compressor.agree(&request, &accepted, None).unwrap();
     let mut answer = String::new();
     agreed.write_response(&mut answer);
     (agreed, answer)

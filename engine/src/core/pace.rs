@@ -33,12 +33,13 @@ impl<H: Handler> Core<H> {
 
     /// With more bytes than this waiting for it, a peer is not received from.
     fn pause_size(&self, profile: u8) -> usize {
-        match self.profiles.get(profile).slow {
+        let watch = self.profiles.get(profile);
+        match watch.slow {
             SlowPolicy::Pause => 0,
             SlowPolicy::Disconnect
             | SlowPolicy::DropOldest
             | SlowPolicy::DropNewest
-            | SlowPolicy::Latest => self.limits.outbox_pause_size,
+            | SlowPolicy::Latest => watch.outbox_pause_size,
         }
     }
 
@@ -50,15 +51,18 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// Its request has to arrive within this time.
+    pub(crate) fn set_handshake_deadline(&mut self, slot: u32, after: Duration) {
+        #[cfg(test)]
+        if crate::planted::Bug::ForgottenDeadline.is_planted() {
+            return;
+        }
+        self.set_deadline(slot, after);
+    }
+
     /// Something will happen to this connection after this time, instead of at whatever
     /// moment was set before.
     pub(crate) fn set_deadline(&mut self, slot: u32, after: Duration) {
-        #[cfg(test)]
-        if crate::planted::Bug::ForgottenDeadline.is_planted()
-            && after == self.limits.handshake_timeout
-        {
-            return;
-        }
         let tick = self.timers.tick_after(self.now, after);
         self.set_deadline_at(slot, tick);
     }
@@ -77,11 +81,9 @@ impl<H: Handler> Core<H> {
 
     /// A message has begun to arrive, and has to end in time.
     pub(crate) fn begin_message(&mut self, slot: u32) {
-        let due = self
-            .timers
-            .tick_after(self.now, self.limits.message_timeout);
         let connection = &mut self.connections[slot as usize];
-        connection.message_due = due;
+        let span = self.profiles.get(connection.profile).message_timeout;
+        connection.message_due = self.timers.tick_after(self.now, span);
         self.keep_message_due(slot);
         self.watch_again(slot);
     }

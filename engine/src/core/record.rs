@@ -1,5 +1,7 @@
 //! What is written down of a connection's end.
 
+use std::sync::Arc;
+
 use tidegate_proto::CloseCode;
 use tidegate_proto::handshake::Refusal;
 
@@ -26,23 +28,40 @@ impl<H: Handler> Core<H> {
         reason: EndReason,
         code: Option<CloseCode>,
         errno: Option<i32>,
+        user: Option<Arc<str>>,
     ) {
         let side = Side::of(reason, errno);
-        self.record(slot, phase, side, reason.name(), code, errno);
+        self.record(slot, phase, side, reason.name(), code, errno, user);
     }
 
     /// Writes down that a handshake is not accepted.
     pub(super) fn record_refusal(&mut self, slot: u32, refusal: &Refusal) {
         let side = Side::Server;
-        self.record(slot, Phase::Handshake, side, refusal.cause(), None, None);
+        let cause = refusal.cause();
+        self.record(slot, Phase::Handshake, side, cause, None, None, None);
+    }
+
+    /// Writes down that an encrypted connection failed before its request could be heard.
+    pub(crate) fn record_failure(&mut self, slot: u32, cause: &'static str) {
+        let side = Side::Server;
+        self.record(slot, Phase::Handshake, side, cause, None, None, None);
     }
 
     /// Writes down that a peer was lost before its request was answered.
     pub(crate) fn record_lost(&mut self, slot: u32, errno: Option<i32>) {
         let side = Side::of(EndReason::Reset, errno);
-        self.record(slot, Phase::Handshake, side, "gone", None, errno);
+        self.record(slot, Phase::Handshake, side, "gone", None, errno, None);
     }
 
+    /// Writes down that a peer is reset, by our choice, before its request was answered.
+    pub(crate) fn record_dropped(&mut self, slot: u32, cause: &'static str) {
+        self.record_failure(slot, cause);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each column of the record"
+    )]
     fn record(
         &mut self,
         slot: u32,
@@ -51,12 +70,13 @@ impl<H: Handler> Core<H> {
         reason: &'static str,
         code: Option<CloseCode>,
         errno: Option<i32>,
+        user: Option<Arc<str>>,
     ) {
         let connection = &self.connections[slot as usize];
         let open = connection.as_open();
         let since = match (&connection.stage, open) {
             (_, Some(open)) => open.opened,
-            (Stage::Handshake { .. }, _) => connection.heard,
+            (Stage::Handshake { .. } | Stage::Undecided { .. }, _) => connection.heard,
             _ => self.tick,
         };
         let record = Closed {
@@ -72,6 +92,7 @@ impl<H: Handler> Core<H> {
             round_trip: open.and_then(|open| open.round_trip.span()),
             outbox_bytes: self.outbox_bytes(slot),
             dropped: open.map_or(0, |open| open.dropped),
+            user,
         };
         self.closed.push(record);
     }

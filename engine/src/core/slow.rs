@@ -12,9 +12,9 @@ impl<H: Handler> Core<H> {
     #[inline(never)]
     pub(super) fn has_room(&mut self, slot: u32, size: usize) -> bool {
         let connection = &self.connections[slot as usize];
-        let policy = self.profiles.get(connection.profile).slow;
+        let watch = self.profiles.get(connection.profile);
+        let (policy, bytes_max) = (watch.slow, watch.outbox_bytes_max);
         let outbox = &mut self.outboxes[connection.outbox as usize];
-        let bytes_max = self.limits.outbox_bytes_max;
         if outbox.bytes_limited() < bytes_max {
             return true;
         }
@@ -32,9 +32,9 @@ impl<H: Handler> Core<H> {
     pub(crate) fn hold_publications(&mut self, slot: u32, run: RunIndex) {
         let connection = &self.connections[slot as usize];
         debug_assert!(connection.outbox != NONE, "a batch is under way");
-        let policy = self.profiles.get(connection.profile).slow;
+        let watch = self.profiles.get(connection.profile);
+        let (policy, bytes_max) = (watch.slow, watch.outbox_bytes_max);
         let outbox = &mut self.outboxes[connection.outbox as usize];
-        let bytes_max = self.limits.outbox_bytes_max;
         #[cfg(test)]
         let bytes_max = match crate::planted::Bug::BoundlessOutbox.is_planted() {
             true => usize::MAX,

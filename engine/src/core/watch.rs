@@ -84,6 +84,7 @@ impl<H: Handler> Core<H> {
         if connection.talking().is_some() && !connection.flags.has(Flags::SENDING) {
             connection.deadline = 0;
             self.keep_message_due(slot);
+            self.keep_throttle(slot);
             #[cfg(test)]
             if crate::planted::Bug::ForgottenWatch.is_planted() {
                 return;
@@ -92,12 +93,21 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// A deadline has come up and was dealt with: the next one.
+    pub(crate) fn arm_again(&mut self, slot: u32) {
+        if self.connections[slot as usize].flags.has(Flags::SENDING) {
+            self.watch_send(slot);
+        } else {
+            self.watch_again(slot);
+        }
+    }
+
     /// A batch is under way: it has to go in time. What was due sooner stays so: of a connection
     /// that is sent to all the time, a batch may be under way whenever somebody looks.
     pub(crate) fn watch_send(&mut self, slot: u32) {
-        let span = ticks_of(self.limits.send_timeout);
         let connection = &mut self.connections[slot as usize];
-        let is_off = self.profiles.get(connection.profile).is_off();
+        let watch = self.profiles.get(connection.profile);
+        let (span, is_off) = (watch.send_timeout, watch.is_off());
         let message_due = connection.message_due;
         let Some(open) = connection.talking() else {
             return;
@@ -115,12 +125,15 @@ impl<H: Handler> Core<H> {
         if connection.deadline == 0 || next < connection.deadline {
             self.set_deadline_at(slot, next);
         }
+        self.keep_throttle(slot);
     }
 
     /// Has the batch under way been waiting for longer than it may?
     pub(crate) fn is_send_late(&mut self, slot: u32) -> bool {
-        let (now, span) = (self.tick, ticks_of(self.limits.send_timeout));
-        let open = self.connections[slot as usize].talking();
+        let now = self.tick;
+        let connection = &mut self.connections[slot as usize];
+        let span = self.profiles.get(connection.profile).send_timeout;
+        let open = connection.talking();
         open.is_some_and(|open| open.sent.saturating_add(span) < now)
     }
 
@@ -143,10 +156,13 @@ impl<H: Handler> Core<H> {
     }
 
     fn judge(&mut self, slot: u32) -> Due {
+        if self.connections[slot as usize].flags.has(Flags::THROTTLED) {
+            self.listened(slot);
+        }
         let now = self.tick;
         let micros = self.timers.micros_at(self.now);
         let connection = &mut self.connections[slot as usize];
-        let watch = *self.profiles.get(connection.profile);
+        let watch = self.profiles.get(connection.profile);
         let (heard, generation) = (connection.heard, connection.generation);
         let pinged = connection.pinged;
         let Some(open) = connection.talking() else {
@@ -226,7 +242,7 @@ impl<H: Handler> Core<H> {
         let Stage::Open(open) = &mut connection.stage else {
             return;
         };
-        if open.ping == 0 || payload != open.ping.to_be_bytes() {
+        if !open.answers_ping(payload) {
             return;
         }
         let micros = now.wrapping_sub(open.ping);

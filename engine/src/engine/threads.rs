@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::{self, Core as ProcessorCore, Place, Seat};
 use tidegate_io::uring::UringDriver;
-use tidegate_io::{Doorbell, Driver, Reservation, files};
+use tidegate_io::{Doorbell, Driver, Port, files};
 
 use super::{Engine, Footing, ShardInfo};
 use crate::compression::{Budget, Compressor};
@@ -17,7 +17,7 @@ use crate::counters::Shared;
 use crate::handle::{Door, Handle, LETTER_TIMEOUT};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::shard::{Parts, Shard};
-use crate::{Descriptors, Handler, Io, Settings};
+use crate::{Descriptors, Handler, Io, Ports, Settings};
 
 /// What a shard's thread says first.
 struct Started<N> {
@@ -30,7 +30,7 @@ struct Started<N> {
 /// What a shard's thread is given.
 struct Start<H: Handler> {
     index: usize,
-    reservation: Arc<Reservation>,
+    ports: Ports,
     /// Of all shards: each of them rings the others'.
     bells: Arc<[Doorbell]>,
     settings: Settings,
@@ -56,17 +56,19 @@ impl<N> Drop for Fuse<N> {
 /// The life of a shard's thread.
 async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
     let settings = &start.settings;
-    let listener = Some(start.reservation.listener_with(settings.sockets)?);
+    let shard_count = start.bells.len();
+    let ports = &start.ports;
+    let listeners = ports.listeners(start.index, shard_count, settings.sockets)?;
     let bell = start.bells[start.index].clone();
     let expected = settings.limits.connections_expected;
     match settings.io {
         Io::Epoll | Io::Auto => {
-            let mut driver = EpollDriver::with_bell(listener, bell)?;
+            let mut driver = EpollDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
         Io::Uring => {
-            let mut driver = UringDriver::with_bell(listener, bell)?;
+            let mut driver = UringDriver::with_bell(listeners, bell)?;
             driver.reserve(expected);
             run_on(driver, start, seat).await
         }
@@ -76,7 +78,7 @@ async fn run_shard<H: Handler>(start: Start<H>, seat: Seat) -> io::Result<()> {
 async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) -> io::Result<()> {
     let Start {
         index,
-        reservation,
+        ports,
         bells: _,
         settings,
         make,
@@ -86,8 +88,10 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         addresses,
     } = start;
     let limits = settings.limits;
-    // Its socket belongs to the thread that made it.
-    drop(reservation);
+    let secure = settings.secure;
+    let secure = secure.map(|secure| (ports.iter().count() - 1, secure.acceptor));
+    // Where shards have tables of their own, their sockets belong to the thread that made them.
+    drop(ports);
     let (mailbox, address) = mailbox(limits.mailbox_letters_max, driver.waker());
     // Whoever starts the shards waits for this.
     let _ = started.send(Started {
@@ -117,7 +121,11 @@ async fn run_on<H: Handler>(driver: impl Driver, start: Start<H>, seat: Seat) ->
         shared,
         seed: topic_seed(),
     };
-    Shard::new(driver, make(index), parts).run().await?;
+    let mut shard = Shard::new(driver, make(index), parts);
+    if let Some((listener, acceptor)) = secure {
+        shard.secure(listener, acceptor);
+    }
+    shard.run().await?;
     fuse.0.clear();
     Ok(())
 }
@@ -126,7 +134,7 @@ pub(super) fn start_shards<H: Handler>(
     settings: &Settings,
     footing: Footing,
     cores: &[ProcessorCore],
-    reservation: &Arc<Reservation>,
+    ports: &Ports,
     bells: Arc<[Doorbell]>,
     make: Arc<dyn Fn(usize) -> H + Send + Sync>,
 ) -> io::Result<Engine> {
@@ -150,12 +158,14 @@ pub(super) fn start_shards<H: Handler>(
         let make = Arc::clone(&make);
         let settings = Settings {
             io: footing.driver.io,
+            // Whoever keeps it keeps the sockets open.
+            port: None,
             ..settings.clone()
         };
         let (started, shared) = (started.clone(), Arc::clone(counters));
         let start = Start {
             index,
-            reservation: Arc::clone(reservation),
+            ports: ports.clone(),
             bells: Arc::clone(&bells),
             settings,
             make,
@@ -190,9 +200,11 @@ pub(super) fn start_shards<H: Handler>(
         doors,
         counters: counters.into(),
         budget,
+        ports: Arc::new(Mutex::new(ports.clone())),
     };
     Ok(Engine {
-        address: reservation.address(),
+        address: ports.address(),
+        secure_address: ports.secure.as_ref().map(Port::address),
         footing,
         shards,
         threads,
@@ -222,12 +234,13 @@ fn launch<H: Handler>(
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     let name = format!("tidegate-{}", start.index);
     let own_table = start.settings.descriptors == Descriptors::PerShard;
-    let bells = Arc::clone(&start.bells);
+    let (bells, ports, index) = (Arc::clone(&start.bells), start.ports.clone(), start.index);
     // Whatever the host opens belongs into the shard's table.
     let prepare = move || {
         if own_table {
             let kept: Vec<_> = bells.iter().map(AsFd::as_fd).collect();
-            files::own_table(&kept)?;
+            let given: Vec<_> = ports.iter().map(|port| port.socket(index)).collect();
+            files::own_table(&kept, &given)?;
         }
         Ok(())
     };

@@ -13,6 +13,11 @@ use tidegate_io::{Completion, Driver, Op, Parcel, Submitted, Timeout, Waker};
 use tidegate_proto::{Message, Session, Settings};
 
 use super::{Parts, Shard};
+
+mod echo;
+
+pub use echo::Echo;
+
 use crate::compression::{Budget, Compressor};
 use crate::connection::{Open, Stage};
 use crate::mailbox::{Address, Frame, Letter, Mailbox, Post, mailbox};

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 use tidegate_io::Driver;
 use tidegate_proto::{Message, MessageKind};
 
-use super::{Drain, Flags, Handler, Letter, NONE, Op, Shard, Stage};
+use super::{Flags, Handler, Letter, NONE, Shard, Stage};
 use crate::compression::Compressor;
 use crate::core::Core;
 use crate::listing::Listing;
@@ -44,6 +44,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         }
         if !self.core.notes.is_empty() {
             self.take_notes();
+        }
+        if !self.core.decisions.is_empty() {
+            self.take_decisions();
         }
         self.core.counted.mail_sent += self.core.post.dispatch();
         if !self.core.touched.is_empty() {
@@ -95,7 +98,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 }
                 Letter::Topics(parts) => self.listings.push(Listing::new(parts)),
                 Letter::Survey(task) => self.surveys.push(Survey::new(*task)),
-                Letter::Drain(within) => self.start_drain(within),
+                Letter::Drain(farewell) => self.start_drain(*farewell),
+                Letter::Turn => {}
                 Letter::Stop => self.stopped = true,
             }
         }
@@ -126,17 +130,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             },
             note,
         );
-    }
-
-    fn start_drain(&mut self, within: std::time::Duration) {
-        let until = self.core.now + within;
-        if self.drain.is_none() {
-            let _ = self.driver.submit(Op::Deafen);
-            self.listen_at = None;
-        }
-        self.core.draining = true;
-        let told = self.drain.as_ref().map_or(0, |drain| drain.told);
-        self.drain = Some(Drain { until, told });
     }
 
     /// Queues a run for each subscriber of the topic. The only one of a turn is sent on the way.

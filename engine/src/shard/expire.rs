@@ -6,11 +6,9 @@ use tidegate_io::Driver;
 use tidegate_proto::CloseCode;
 use tidegate_proto::handshake::Refusal;
 
-use super::{EndReason, Flags, Handler, Op, Shard, Stage};
+use super::decide::method_of;
+use super::{EndReason, Flags, Handler, Op, Shard, ShardContext, Stage};
 use crate::timers::Tick;
-
-/// How many connections one turn of a drain tells, so that it delays nobody for long.
-const DRAIN_STEP: usize = 4096;
 
 /// A deflater of its own that a connection has not used for one to two of these is dropped.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_secs(15);
@@ -47,11 +45,18 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             self.listen_at = None;
             let _ = self.driver.submit(Op::Listen);
         }
+        if self.core.wake_at.is_some_and(|at| at <= self.core.now) {
+            self.core.wake_at = None;
+            self.handler.on_wake(&mut ShardContext {
+                core: &mut self.core,
+            });
+        }
         self.sweep_contexts();
         self.go_on_draining();
         if !self.surveys.is_empty() {
             self.go_on_surveying();
         }
+        self.take_hurried();
         if !self.listings.is_empty() {
             self.go_on_listing();
         }
@@ -89,12 +94,24 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// `tick` is the one that came up. The deadline was set for whatever is next: what it is
     /// shows now.
     fn on_deadline(&mut self, slot: u32, tick: Tick) {
+        let may_go_on = self.core.is_throttle_over(slot, tick);
+        let connection = self.core.connection(slot);
+        let in_handshake = matches!(connection.stage, Stage::Handshake { .. });
+        let secure = connection.flags.has(Flags::SECURE);
+        if secure && in_handshake && self.is_handshake_late(slot) {
+            return;
+        }
         let connection = self.core.connection(slot);
         let (flags, message_due) = (connection.flags, connection.message_due);
         match &connection.stage {
             Stage::Handshake { .. } => {
                 let refusal =
                     Refusal::new(408, "timeout", "the request head did not arrive in time");
+                self.core.refuse(slot, &refusal);
+            }
+            Stage::Undecided { head } => {
+                let reason = "The request could not be judged in time.";
+                let refusal = Refusal::new(503, "undecided", reason).answering(method_of(head));
                 self.core.refuse(slot, &refusal);
             }
             Stage::Open(open) if open.closing.is_some() || open.session.close_sent() => {
@@ -104,6 +121,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 };
                 self.abandon(slot, reason, true);
             }
+            Stage::Open(_) if may_go_on => self.on_tokens(slot),
             Stage::Open(_) if message_due != 0 && message_due <= tick => {
                 let why = EndReason::MessageTimeout;
                 self.core
@@ -119,43 +137,6 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             Stage::Open(_) => self.core.on_watch(slot),
             Stage::Released => {}
             Stage::Lingering => self.core.release(slot, true),
-        }
-    }
-
-    /// Tells the next few connections that the server is going away.
-    fn go_on_draining(&mut self) {
-        let Some(drain) = &mut self.drain else { return };
-        if drain.until <= self.core.now {
-            drain.told = usize::MAX;
-            self.stopped = true;
-            return;
-        }
-        if drain.told == usize::MAX {
-            return;
-        }
-        let from = drain.told;
-        let to = (from + DRAIN_STEP).min(self.core.connections.capacity());
-        drain.told = if to == self.core.connections.capacity() {
-            usize::MAX
-        } else {
-            to
-        };
-        for slot in from..to {
-            let Some(connection) = self.core.connections.get(slot) else {
-                continue;
-            };
-            let Ok(slot) = u32::try_from(slot) else {
-                continue;
-            };
-            match connection.stage {
-                Stage::Open(_) => {
-                    let (code, why) = (CloseCode::GOING_AWAY, EndReason::Drained);
-                    self.core.close(slot, code, "the server is going away", why);
-                }
-                // Its request has not arrived, so nothing is owed; it may come back.
-                Stage::Handshake { .. } => self.core.set_deadline(slot, Duration::from_secs(1)),
-                Stage::Lingering | Stage::Released => {}
-            }
         }
     }
 }

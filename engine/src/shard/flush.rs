@@ -3,8 +3,9 @@
 use smallvec::SmallVec;
 use tidegate_io::{Driver, Piece};
 
+use super::secure::submit;
 use super::{Flags, Handler, NONE, Op, Shard, Socket, Stage, Submitted};
-use crate::core::Operation;
+use crate::ChannelFailure;
 use crate::outbox::Outbox;
 #[cfg(test)]
 use crate::planted::Bug;
@@ -33,12 +34,16 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     pub(super) fn answer(&mut self) {
         if let Some((slot, bytes)) = self.core.turn.only_replies() {
             let size = bytes.len();
-            let submitted = self.driver.submit(Op::Send {
-                socket: Socket(slot),
-                pieces: &[Piece::Lent(bytes)],
-            });
+            let whose = (slot, self.core.connections[slot as usize].flags);
+            let submitted = submit(
+                &mut self.driver,
+                &mut self.core.secure,
+                &mut self.core.counted,
+                whose,
+                &[Piece::Lent(bytes)],
+            );
             self.core.turn.forget_wire();
-            self.after_send(slot, size, submitted);
+            self.after_submit(slot, size, submitted);
             if !self.core.finishing.is_empty() {
                 self.shut_finished();
             }
@@ -82,26 +87,38 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             self.core.turn.cancel(&mut connection.pending);
             return;
         }
-        let socket = Socket(slot);
-        let turn = &self.core.turn;
-        let submitted = match turn.only_piece(pending) {
-            Some(piece) => self.driver.submit(Op::Send {
-                socket,
-                pieces: &[piece],
-            }),
-            None => self.driver.submit(Op::Send {
-                socket,
-                pieces: &turn.pieces(pending),
-            }),
+        let core = &mut self.core;
+        let whose = (slot, core.connections[slot as usize].flags);
+        let (secure, counted) = (&mut core.secure, &mut core.counted);
+        let submitted = match core.turn.only_piece(pending) {
+            Some(piece) => submit(&mut self.driver, secure, counted, whose, &[piece]),
+            None => {
+                let pieces = core.turn.pieces(pending);
+                submit(&mut self.driver, secure, counted, whose, &pieces)
+            }
         };
         let connection = &mut self.core.connections[slot as usize];
         self.core.turn.cancel(&mut connection.pending);
-        self.after_send(slot, pending.byte_count as usize, submitted);
+        self.after_submit(slot, pending.byte_count as usize, submitted);
+    }
+
+    /// The driver has taken a batch of this size, or it could not be encrypted.
+    #[inline]
+    fn after_submit(
+        &mut self,
+        slot: u32,
+        size: usize,
+        submitted: Result<Submitted, ChannelFailure>,
+    ) {
+        match submitted {
+            Ok(submitted) => self.after_send(slot, size, submitted),
+            Err(failure) => self.on_exhausted(slot, failure),
+        }
     }
 
     /// The driver has taken a batch of this size.
     #[inline]
-    fn after_send(&mut self, slot: u32, size: usize, submitted: Submitted) {
+    pub(super) fn after_send(&mut self, slot: u32, size: usize, submitted: Submitted) {
         self.core.counted.bytes_out += size as u64;
         let connection = &mut self.core.connections[slot as usize];
         if let Stage::Open(open) = &mut connection.stage {
@@ -121,10 +138,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         let connection = &mut self.core.connections[slot as usize];
         match submitted {
             Submitted::Done => {
-                if connection.flags.has(Flags::PAUSED) {
-                    connection.flags.clear(Flags::PAUSED);
-                    self.core.operations.push(Operation::Resume { slot });
-                }
+                self.core.resume(slot);
             }
             Submitted::Pending => {
                 connection.flags.set(Flags::SENDING);
@@ -158,21 +172,29 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             }
             let pieces = batch.parcels.iter().map(Piece::Shared);
             let pieces: SmallVec<[Piece<'_>; 8]> = pieces.collect();
-            let submitted = self.driver.submit(Op::Send {
-                socket: Socket(slot),
-                pieces: &pieces,
-            });
-            if submitted == Submitted::Pending {
-                if connection.talking().is_some() {
-                    core.watch_send(slot);
+            let whose = (slot, connection.flags);
+            let (secure, counted) = (&mut core.secure, &mut core.counted);
+            match submit(&mut self.driver, secure, counted, whose, &pieces) {
+                Ok(Submitted::Done) => {}
+                Ok(Submitted::Pending) => {
+                    if connection.talking().is_some() {
+                        core.watch_send(slot);
+                    }
+                    return true;
                 }
-                return true;
+                Err(failure) => {
+                    self.on_exhausted(slot, failure);
+                    return false;
+                }
             }
         }
     }
 
     /// A batch has gone to its last byte: what waited behind it is the next one.
     pub(super) fn on_sent(&mut self, slot: u32) {
+        if self.core.secure.is_some() && self.send_waiting(slot) {
+            return;
+        }
         if self.send_frames(slot) {
             return self.resume(slot);
         }
@@ -199,10 +221,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         } else {
             core.after_sent(slot);
         }
-        let connection = &mut core.connections[slot as usize];
-        if connection.pending == NONE && connection.flags.has(Flags::PAUSED) {
-            connection.flags.clear(Flags::PAUSED);
-            core.operations.push(Operation::Resume { slot });
+        if core.connections[slot as usize].pending == NONE {
+            core.resume(slot);
         }
         if let Some(unread) = unread {
             self.read_on(slot, unread);
@@ -212,12 +232,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     /// More is under way, but no more replies wait than may: the peer is received from again.
     fn resume(&mut self, slot: u32) {
         let core = &mut self.core;
-        let is_paused = core.connections[slot as usize].flags.has(Flags::PAUSED);
-        if !is_paused || core.is_behind(slot) {
+        if core.is_behind(slot) || !core.resume(slot) {
             return;
         }
-        core.connections[slot as usize].flags.clear(Flags::PAUSED);
-        core.operations.push(Operation::Resume { slot });
         let outbox = core.connections[slot as usize].outbox;
         if let Some(unread) = core.outboxes[outbox as usize].take_unread() {
             self.read_on(slot, unread);
@@ -248,10 +265,18 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 continue;
             }
             debug_assert!(connection.pending == NONE, "it has just been flushed");
-            connection.flags.clear(Flags::FINISHING);
-            if connection.flags.has(Flags::ENDED) {
+            let (ended, lingers) = (
+                connection.flags.has(Flags::ENDED),
+                matches!(connection.stage, Stage::Lingering),
+            );
+            // The goodbye of TLS goes before the end, and its batch comes back to this.
+            if connection.flags.has(Flags::SECURE) && lingers && self.send_end(slot) {
+                continue;
+            }
+            self.core.connection(slot).flags.clear(Flags::FINISHING);
+            if ended {
                 self.core.release(slot, false);
-            } else if matches!(connection.stage, Stage::Lingering) {
+            } else if lingers {
                 let _ = self.driver.submit(Op::Shutdown {
                     socket: Socket(slot),
                 });

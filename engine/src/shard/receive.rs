@@ -9,6 +9,7 @@ use tidegate_proto::{
 
 use super::{Context, EndReason, Flags, Handler, NONE, Shard, Stage};
 use crate::core::{Operation, WireKind};
+use crate::rates::What;
 
 /// After the kernel could not accept, it is asked again so much later: often enough to serve
 /// soon when there are descriptors again, and seldom enough to cost nothing.
@@ -30,10 +31,16 @@ impl<D: Driver, H: Handler> Shard<D, H> {
             if !matches!(next, Next::Nothing) {
                 self.go_on(next);
             }
+            if self.core.secure.is_some() {
+                self.heed_told();
+            }
             self.run_operations();
             // What has just been touched, here and in the kernel, is still in the nearest
             // cache: the replies to one read are sent before the next is received.
             self.answer();
+            if self.core.secure.is_some() {
+                self.send_said();
+            }
             if self.core.is_full() {
                 self.relieve();
             }
@@ -51,6 +58,10 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 return;
             }
             self.core.pause_if_full(slot);
+            let flags = self.core.connections[slot as usize].flags;
+            if flags.has(Flags::METERED) && self.hold_if_spent(slot, &mut unread, read) {
+                return;
+            }
             let connection = &self.core.connections[slot as usize];
             if connection.flags.has(Flags::PAUSED) && connection.outbox != NONE {
                 self.core.outboxes[connection.outbox as usize].hold(&unread[read..]);
@@ -73,7 +84,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// What could not be done while the driver's bytes were lent.
     #[inline(never)]
-    fn go_on(&mut self, next: Next) {
+    pub(super) fn go_on(&mut self, next: Next) {
         match next {
             Next::Nothing => {}
             Next::Ended(slot) => self.on_ended(slot),
@@ -91,7 +102,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
 
     /// The peer is lost; if it had not said what it wants, that is a handshake that failed.
     fn on_gone(&mut self, slot: u32, errno: Option<i32>) {
-        if let Stage::Handshake { .. } = self.core.connection(slot).stage {
+        let stage = &self.core.connection(slot).stage;
+        if let Stage::Handshake { .. } | Stage::Undecided { .. } = stage {
             self.core.record_lost(slot, errno);
             self.core.shared.refuse("gone");
         }
@@ -100,9 +112,13 @@ impl<D: Driver, H: Handler> Shard<D, H> {
     }
 
     /// The peer will send no more: a WebSocket is over, a handshake will not come.
-    fn on_ended(&mut self, slot: u32) {
+    pub(super) fn on_ended(&mut self, slot: u32) {
         let connection = self.core.connection(slot);
         connection.flags.set(Flags::ENDED);
+        if connection.flags.has(Flags::SECURE) && self.is_truncated(slot) {
+            return;
+        }
+        let connection = self.core.connection(slot);
         match &connection.stage {
             Stage::Handshake { head } => {
                 // Who has said nothing, such as a probe of the port, has not failed.
@@ -110,6 +126,12 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     self.core.record_lost(slot, None);
                     self.core.shared.refuse("gone");
                 }
+                self.core.release(slot, false);
+            }
+            // Nobody is left who could be told what is decided.
+            Stage::Undecided { .. } => {
+                self.core.record_lost(slot, None);
+                self.core.shared.refuse("gone");
                 self.core.release(slot, false);
             }
             Stage::Open(_) => {
@@ -159,17 +181,12 @@ impl<H: Handler> Half<'_, H> {
             Completion::Received { .. } => unreachable!("it is never given to this"),
             Completion::Filled { socket, buffer } => return self.on_filled(socket.0, buffer),
             Completion::Sent { socket } => return Next::Sent(socket.0),
-            Completion::Accepted { peer } => {
-                let slot = self.core.insert(peer.address);
-                self.core.operations.push(Operation::Open { slot, peer });
-                self.core
-                    .set_deadline(slot, self.core.limits.handshake_timeout);
-            }
+            Completion::Accepted { peer } => self.on_accepted(peer),
             Completion::Ended { socket } => return Next::Ended(socket.0),
             Completion::Gone { socket, error } => {
                 return Next::Gone(socket.0, error.raw_os_error());
             }
-            Completion::Closed { socket } => self.core.remove(socket.0),
+            Completion::Closed { socket } => self.say_goodbye(socket.0),
             Completion::Refused { .. } => {
                 self.core.counted.accept_failures += 1;
                 return Next::Refused;
@@ -182,23 +199,47 @@ impl<H: Handler> Half<'_, H> {
     #[inline]
     fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.counted.bytes_in += bytes.len() as u64;
+        let flags = self.core.connection(slot).flags;
+        // What a proxy says first is not encrypted.
+        if flags.has(Flags::SECURE) && !flags.has(Flags::PROXIED) {
+            return self.on_sealed(slot, bytes);
+        }
+        self.on_plain(slot, bytes)
+    }
+
+    /// What a peer has said, be it encrypted or not.
+    #[inline]
+    pub(super) fn on_plain(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         let tick = self.core.tick;
         let connection = self.core.connection(slot);
         match &mut connection.stage {
             Stage::Open(_) => {
                 connection.heard = tick;
-                self.on_chunk(slot, bytes)
+                if connection.flags.has(Flags::METERED) {
+                    return self.on_metered_chunk(slot, bytes);
+                }
+                match self.on_frames_as::<false>(slot, bytes) {
+                    Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
+                    next => next,
+                }
             }
             Stage::Handshake { head } => {
                 let head = std::mem::take(head);
+                if connection.flags.has(Flags::PROXIED) {
+                    return self.on_proxy_header(slot, head, bytes);
+                }
                 self.on_head(slot, head, bytes)
+            }
+            Stage::Undecided { head } => {
+                // It came before the driver was told to wait: one read at most.
+                head.extend_from_slice(bytes);
+                Next::Nothing
             }
             Stage::Lingering | Stage::Released => Next::Nothing,
         }
     }
 
     /// Bytes of an open WebSocket, which are lent.
-    #[inline]
     pub(super) fn on_chunk(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         match self.on_frames(slot, bytes) {
             Next::Unread(rest) => Next::ReadOn(slot, bytes[bytes.len() - rest..].to_vec()),
@@ -208,6 +249,18 @@ impl<H: Handler> Half<'_, H> {
 
     /// Bytes of an open WebSocket, as far as what they bring forth can be queued.
     fn on_frames(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
+        if self.core.connections[slot as usize]
+            .flags
+            .has(Flags::METERED)
+        {
+            self.on_frames_as::<true>(slot, bytes)
+        } else {
+            self.on_frames_as::<false>(slot, bytes)
+        }
+    }
+
+    /// The same for a connection whose rates are limited, or are not, which costs nothing then.
+    fn on_frames_as<const METERED: bool>(&mut self, slot: u32, bytes: &mut [u8]) -> Next {
         self.core.reply_to(slot);
         let messages_before = self.core.counted.messages_in;
         let mut input = Input::new(bytes);
@@ -216,7 +269,11 @@ impl<H: Handler> Half<'_, H> {
             let Stage::Open(open) = &mut self.core.connections[slot as usize].stage else {
                 return Next::Nothing;
             };
-            match open.session.receive(&mut input, &mut self.core.turn.wire) {
+            let event = open.session.receive(&mut input, &mut self.core.turn.wire);
+            if METERED && let Some(next) = self.meter_event(slot, start, &event) {
+                return next;
+            }
+            match event {
                 Ok(Some(Event::Message(ReceivedMessage::Lent(message)))) => {
                     self.on_message(slot, message);
                 }
@@ -229,7 +286,10 @@ impl<H: Handler> Half<'_, H> {
             if input.is_empty() {
                 break;
             }
-            if self.core.is_full() || self.core.is_behind(slot) {
+            if self.core.is_full()
+                || self.core.is_behind(slot)
+                || METERED && self.core.is_spent(slot)
+            {
                 return Next::Unread(input.remaining());
             }
         }
@@ -246,6 +306,9 @@ impl<H: Handler> Half<'_, H> {
             {
                 self.after_frames(slot, ended);
             }
+        }
+        if METERED {
+            self.after_metered(slot);
         }
         Next::Nothing
     }
@@ -335,8 +398,16 @@ impl<H: Handler> Half<'_, H> {
             return;
         };
         if open.session.message_open() {
-            if let Some(direct) = open.session.take_buffer(DIRECT_SIZE_MIN) {
-                let (buffer, size) = (direct.buffer, direct.wanted);
+            // What is encrypted has to be decrypted before it can lie where it belongs.
+            if !connection.flags.has(Flags::SECURE)
+                && let Some(direct) = open.session.take_buffer(DIRECT_SIZE_MIN)
+            {
+                let mut size = direct.wanted;
+                if connection.flags.has(Flags::METERED) {
+                    // What it says in one read is the most that it can owe.
+                    size = size.min(DIRECT_SIZE_MIN);
+                }
+                let buffer = direct.buffer;
                 self.core
                     .operations
                     .push(Operation::ReceiveInto { slot, buffer, size });
@@ -363,13 +434,27 @@ impl<H: Handler> Half<'_, H> {
             open.used = self.core.tick;
         }
         let before = open.session.buffer_size_given();
-        self.core.counted.bytes_in += buffer.len().saturating_sub(before) as u64;
+        let size = buffer.len().saturating_sub(before) as u64;
+        self.core.counted.bytes_in += size;
+        let is_metered = connection.flags.has(Flags::METERED);
+        if is_metered && let Err(limit) = self.core.meter(slot, What::Bytes, size) {
+            return self.end_over(slot, start, limit);
+        }
+        let Some(open) = self.core.connections[slot as usize].open() else {
+            return Next::Nothing;
+        };
         let messages_before = self.core.counted.messages_in;
         let event = open.session.give_buffer(buffer, &mut self.core.turn.wire);
+        if is_metered && let Some(next) = self.meter_event(slot, start, &event) {
+            return next;
+        }
         if let Some(next @ (Next::Ended(_) | Next::End(..))) = self.on_event(slot, start, event) {
             return next;
         }
         self.after_frames(slot, self.core.counted.messages_in != messages_before);
+        if is_metered {
+            self.after_metered(slot);
+        }
         Next::Nothing
     }
 }

@@ -4,10 +4,21 @@ use tidegate_proto::handshake::{HeadStatus, Refusal, Request, Response, read_req
 use tidegate_proto::{Session, Settings};
 
 use super::receive::{Half, Next};
-use super::{Context, Handler, Stage};
+use super::{Context, Flags, Handler, Stage};
 use crate::compression::Agreed;
 use crate::connection::Open;
 use crate::{Answer, Reply, RequestContext, Upgrade};
+
+/// What has become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// A WebSocket is open now.
+    Opened,
+    /// It has had its answer, and is over.
+    Answered,
+    /// The handler has not said yet.
+    Undecided,
+}
 
 impl<H: Handler> Half<'_, H> {
     /// More of the request head; `head` is what came before.
@@ -18,8 +29,11 @@ impl<H: Handler> Half<'_, H> {
             match read_request(bytes, &limits) {
                 Ok(HeadStatus::Partial) => self.keep_head(slot, bytes.to_vec()),
                 Ok(HeadStatus::Complete { request, size }) => {
-                    let opened = self.on_request(slot, &request);
-                    return self.after_head(slot, opened, &mut bytes[size..]);
+                    return match self.on_request(slot, &request) {
+                        Outcome::Opened => self.after_head(slot, &mut bytes[size..]),
+                        Outcome::Answered => Next::Nothing,
+                        Outcome::Undecided => self.wait(slot, bytes.to_vec()),
+                    };
                 }
                 Err(refusal) => self.refuse(slot, &refusal),
             }
@@ -36,8 +50,11 @@ impl<H: Handler> Half<'_, H> {
         match read_request(&head, &limits) {
             Ok(HeadStatus::Partial) => self.keep_head(slot, head),
             Ok(HeadStatus::Complete { request, size }) => {
-                let opened = self.on_request(slot, &request);
-                return self.after_head(slot, opened, &mut head[size..]);
+                return match self.on_request(slot, &request) {
+                    Outcome::Opened => self.after_head(slot, &mut head[size..]),
+                    Outcome::Answered => Next::Nothing,
+                    Outcome::Undecided => self.wait(slot, head),
+                };
             }
             Err(refusal) => self.refuse(slot, &refusal),
         }
@@ -48,27 +65,43 @@ impl<H: Handler> Half<'_, H> {
         self.core.connection(slot).stage = Stage::Handshake { head };
     }
 
-    /// `true`: a WebSocket is open now.
-    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> bool {
+    fn on_request(&mut self, slot: u32, request: &Request<'_>) -> Outcome {
         if request.has_body() {
             let refusal = Refusal::new(400, "body", "a request body is not accepted here");
             self.refuse(slot, &refusal.answering(request.method()));
-            return false;
+            return Outcome::Answered;
         }
         let mut context = RequestContext::new(self.core, slot);
-        match self.handler.on_request(&mut context, request) {
-            Answer::Upgrade(_) if self.core.draining => {
-                let refusal = Refusal::new(503, "draining", "the server is going away");
-                self.refuse(slot, &refusal.answering(request.method()));
+        let answer = self.handler.on_request(&mut context, request);
+        self.carry_out(slot, request, answer)
+    }
+
+    /// Does with a request what the handler says.
+    pub(super) fn carry_out(
+        &mut self,
+        slot: u32,
+        request: &Request<'_>,
+        answer: Answer<H::State>,
+    ) -> Outcome {
+        match answer {
+            Answer::Later => return Outcome::Undecided,
+            Answer::Upgrade(_) | Answer::Respond(_) if self.core.draining.is_some() => {
+                self.send_away(slot, request.method() == "HEAD");
             }
-            Answer::Upgrade(wanted) => return self.upgrade(slot, request, wanted),
+            Answer::Upgrade(wanted) => {
+                if self.upgrade(slot, request, wanted) {
+                    return Outcome::Opened;
+                }
+            }
             Answer::Respond(reply) => {
                 self.core.counted.requests += 1;
                 self.respond(slot, &reply, request.method() == "HEAD");
             }
-            Answer::Refuse(refusal) => self.refuse(slot, &refusal),
+            Answer::Refuse(refusal) => {
+                self.refuse(slot, &refusal.answering(request.method()));
+            }
         }
-        false
+        Outcome::Answered
     }
 
     fn upgrade(&mut self, slot: u32, request: &Request<'_>, wanted: Upgrade<H::State>) -> bool {
@@ -79,11 +112,20 @@ impl<H: Handler> Half<'_, H> {
                 return false;
             }
         };
+        let profile = wanted
+            .profile
+            .map(|profile| self.core.profiles.intern(profile));
+        let Ok(profile) = profile.unwrap_or(Ok(0)) else {
+            let reason = "too many configurations are in use at a time";
+            self.refuse(slot, &Refusal::new(503, "profiles", reason));
+            return false;
+        };
         let protocol = wanted
             .protocol
             .as_deref()
             .filter(|chosen| accepted.protocols().any(|offered| offered == *chosen));
-        let agreed = self.core.compressor.agree(request, &accepted);
+        let compressor = &self.core.compressor;
+        let agreed = compressor.agree(request, &accepted, wanted.compression);
         let mut extension = String::new();
         if let Some(agreed) = &agreed {
             agreed.write_response(&mut extension);
@@ -104,9 +146,12 @@ impl<H: Handler> Half<'_, H> {
         } else {
             session
         };
-        connection.profile = wanted
-            .profile
-            .map_or(0, |profile| self.core.profiles.intern(&profile));
+        connection.profile = profile;
+        let is_paced = !self.core.profiles.get(profile).paces.is_off();
+        if is_paced || wanted.meter.is_some() {
+            connection.flags.set(Flags::METERED);
+            self.core.meters.open(slot, wanted.meter);
+        }
         connection.deadline = 0;
         let open = Open::new(session, agreed, wanted.state, self.core.tick);
         connection.stage = Stage::Open(open);
@@ -120,13 +165,15 @@ impl<H: Handler> Half<'_, H> {
         true
     }
 
-    /// What came behind the head belongs to the WebSocket, or to nobody.
-    fn after_head(&mut self, slot: u32, opened: bool, rest: &mut [u8]) -> Next {
-        if opened && !rest.is_empty() {
-            self.on_chunk(slot, rest)
-        } else {
-            Next::Nothing
+    /// What came behind the head belongs to the WebSocket.
+    pub(super) fn after_head(&mut self, slot: u32, rest: &mut [u8]) -> Next {
+        if rest.is_empty() {
+            return Next::Nothing;
         }
+        if self.core.connection(slot).flags.has(Flags::METERED) {
+            return self.on_metered_chunk(slot, rest);
+        }
+        self.on_chunk(slot, rest)
     }
 
     fn respond(&mut self, slot: u32, reply: &Reply, head_only: bool) {
@@ -143,6 +190,29 @@ impl<H: Handler> Half<'_, H> {
         };
         self.core.reply_to(slot);
         response.write(head_only, &mut self.core.turn.wire);
+        self.core.finish(slot);
+    }
+
+    /// The server is going away, and says when to come back.
+    fn send_away(&mut self, slot: u32, head_only: bool) {
+        let refusal = Refusal::new(503, "draining", "the server is going away");
+        let generation = self.core.connection(slot).generation;
+        let farewell = self.core.draining.as_ref();
+        let span = farewell.and_then(|farewell| farewell.retry_after_of(generation));
+        // RFC 7231, 7.1.3: whole seconds.
+        let seconds = span.map(|span| span.div_ceil(1000).to_string());
+        let header = ("Retry-After", seconds.as_deref().unwrap_or_default());
+        let headers: &[_] = if seconds.is_some() { &[header] } else { &[] };
+        let body = format!("{}\n", refusal.reason);
+        let response = Response {
+            status: refusal.status,
+            content_type: "text/plain; charset=utf-8",
+            headers,
+            body: body.as_bytes(),
+        };
+        self.core.reply_to(slot);
+        response.write(head_only, &mut self.core.turn.wire);
+        self.core.count_refusal(slot, &refusal);
         self.core.finish(slot);
     }
 

@@ -11,18 +11,25 @@ use super::{Parts, Shard};
 use crate::compression::{Budget, Compressor};
 use crate::mailbox::{Address, Letter, Post, mailbox};
 use crate::{
-    Answer, CloseCode, Compression, Context, End, EndReason, Handler, Key, Limits, Message,
-    Profile, Request, RequestContext, ShardContext, SlowPolicy, Upgrade,
+    Admission, Answer, CloseCode, Compression, Context, End, EndReason, Farewell, Handler, Key,
+    Limits, Message, Parting, Profile, ProxyHeader, Rate, RatePolicy, Rates, Refusal, Request,
+    RequestContext, ShardContext, SlowPolicy, Upgrade,
 };
 
+mod admission;
 mod allocations;
 mod compression;
 mod crowd;
+mod decide;
+mod drain;
 mod farewell;
+mod filter;
 mod laws;
 mod listing;
 mod peer;
 mod presence;
+mod rates;
+mod secure;
 mod simulation;
 mod slow;
 mod tasks;
@@ -115,13 +122,20 @@ fn patient() -> Limits {
     let long = Duration::from_secs(50_000_000);
     Limits {
         handshake_timeout: long,
-        message_timeout: long,
-        send_timeout: long,
-        close_timeout: long,
         linger_timeout: long,
-        profile: Profile::quiet(),
+        profile: Profile {
+            message_timeout: long,
+            send_timeout: long,
+            close_timeout: long,
+            ..Profile::quiet()
+        },
         ..Limits::default()
     }
+}
+
+/// The letter by which a shard takes leave.
+fn leave(farewell: Farewell) -> Letter<u32> {
+    Letter::Drain(Box::new(farewell))
 }
 
 /// A shard on each of the drivers, and the addresses of their mailboxes.

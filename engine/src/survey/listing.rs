@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
@@ -25,6 +26,8 @@ pub struct ConnectionInfo {
     pub peer: SocketAddr,
     /// What its handler calls it; see [`Handler::label`]. Empty in the handshake.
     pub label: String,
+    /// Whose it is; see [`Handler::user`].
+    pub user: Option<Arc<str>>,
     /// What it is doing.
     pub phase: Phase,
     /// Since it was opened, or accepted if it is not open yet; to 128 ms.
@@ -41,7 +44,7 @@ pub struct ConnectionInfo {
     pub dropped: u32,
     /// How many topics it hears.
     pub subscription_count: usize,
-    /// Whether it is not received from before it has read.
+    /// Whether it is not received from before it has read, or may say more by its rates.
     pub is_paused: bool,
 }
 
@@ -54,6 +57,8 @@ pub struct ConnectionFilter {
     pub topic: Option<String>,
     /// Their label begins with this.
     pub label: Option<String>,
+    /// They are this user's; see [`Handler::user`].
+    pub user: Option<String>,
     /// They call from this address.
     pub address: Option<IpAddr>,
     /// Their ids are greater.
@@ -96,6 +101,8 @@ pub(crate) enum Who {
     One(ConnectionId),
     /// All who hear this.
     Topic(Box<str>),
+    /// All that are this user's; see [`Handler::user`].
+    User(Box<str>),
 }
 
 impl Listing {
@@ -177,7 +184,9 @@ impl Listing {
         let id = core.id_of(slot);
         let peer = core.addresses.get(slot);
         let (phase, since) = match &connection.stage {
-            Stage::Handshake { .. } => (Phase::Handshake, connection.heard),
+            Stage::Handshake { .. } | Stage::Undecided { .. } => {
+                (Phase::Handshake, connection.heard)
+            }
             Stage::Open(open) if open.closing.is_some() => (Phase::Closing, open.opened),
             Stage::Open(open) => (Phase::Open, open.opened),
             Stage::Lingering => (Phase::Closing, connection.heard),
@@ -195,6 +204,10 @@ impl Listing {
         if !meant {
             return None;
         }
+        let user = open.and_then(|open| handler.user(&open.state));
+        if filter.user.is_some() && filter.user.as_deref() != user.map(|user| &**user) {
+            return None;
+        }
         let label = open.map_or("".into(), |open| handler.label(&open.state));
         if filter
             .label
@@ -207,6 +220,7 @@ impl Listing {
             id,
             peer,
             label: label.into_owned(),
+            user: user.cloned(),
             phase,
             age: span_of(core.tick.saturating_sub(since)),
             quiet: span_of(core.tick.saturating_sub(connection.heard)),
@@ -239,7 +253,7 @@ impl Recalling {
                 let _ = self.answer.try_send(std::mem::take(&mut self.found));
                 return false;
             };
-            self.found.push(*record);
+            self.found.push(record.clone());
             next -= 1;
         }
         self.next = Some(next);
@@ -259,7 +273,12 @@ impl Disconnecting {
     }
 
     /// `false`: complete, and answered.
-    pub(super) fn step<H: Handler>(&mut self, core: &mut Core<H>, slots: Range<usize>) -> bool {
+    pub(super) fn step<H: Handler>(
+        &mut self,
+        core: &mut Core<H>,
+        handler: &H,
+        slots: Range<usize>,
+    ) -> bool {
         let all = core.connections.capacity();
         let more = match &self.who {
             Who::One(id) => {
@@ -277,6 +296,18 @@ impl Disconnecting {
                     let mut subscriptions = open.iter().flat_map(|open| &open.subscriptions);
                     let hears = subscriptions.any(|subscription| subscription.topic == topic);
                     if let Some(slot) = u32::try_from(slot).ok().filter(|_| hears) {
+                        self.close(core, slot);
+                    }
+                }
+                slots.end < all
+            }
+            Who::User(name) => {
+                let name = name.clone();
+                for slot in slots.start..slots.end.min(all) {
+                    let open = core.connections.get(slot).and_then(Connection::as_open);
+                    let user = open.and_then(|open| handler.user(&open.state));
+                    let meant = user.is_some_and(|user| **user == *name);
+                    if let Some(slot) = u32::try_from(slot).ok().filter(|_| meant) {
                         self.close(core, slot);
                     }
                 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -12,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::schema::{Default, ENDPOINT_KEYS, ENDPOINTS_MAX, KEYS, Key, SECTIONS};
 use crate::config::source::{Fault, Place, Source, excerpt};
 use crate::config::unknown;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, Value, parse_file};
 use crate::config::values::{Setting, Values};
 
 /// A larger file is none that somebody has written.
@@ -217,11 +218,36 @@ impl Reader<'_> {
     fn setting(&mut self, key: &Key, (_, value): Entry<'_, '_>) -> Option<Setting> {
         let span = value.span();
         let outcome = match (key.kind, value.get_ref()) {
-            (Kind::Origins, DeValue::Array(array)) => {
-                return self.origins(key, array.iter()).map(|value| Setting {
-                    value,
-                    source: self.source(&span),
-                });
+            (
+                Kind::Origins | Kind::Networks | Kind::Topics | Kind::Files,
+                DeValue::Array(array),
+            ) if !(matches!(key.kind, Kind::Topics) && array.is_empty()) => {
+                let value = match key.kind {
+                    Kind::Origins => {
+                        (self.items(key, array.iter(), str::parse)).map(Value::Origins)
+                    }
+                    Kind::Topics => (self.items(key, array.iter(), str::parse)).map(Value::Topics),
+                    Kind::Files => (self.items(key, array.iter(), parse_file)).map(Value::Files),
+                    _ => (self.items(key, array.iter(), str::parse)).map(Value::Networks),
+                };
+                let source = self.source(&span);
+                return value.map(|value| Setting { value, source });
+            }
+            (Kind::Files, DeValue::String(text)) => {
+                let paths = (!text.is_empty()).then(|| parse_file(text));
+                let paths: Result<_, String> = paths.into_iter().collect();
+                paths.map(Value::Files)
+            }
+            (Kind::Texts { .. }, DeValue::Array(array)) => {
+                let items = array.iter().map(|item| item.get_ref().as_str());
+                let items: Option<Vec<&str>> = items.collect();
+                let whole = items.as_ref().map(|items| items.join(","));
+                // A comma would make two of one where lists are written in a line.
+                let is_plain = |items: &Vec<&str>| items.iter().all(|item| !item.contains(','));
+                match (whole, items.is_some_and(|items| is_plain(&items))) {
+                    (Some(whole), true) => key.parse(&whole),
+                    _ => Err(key.kind.allowed()),
+                }
             }
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (
@@ -232,7 +258,10 @@ impl Reader<'_> {
             (Kind::Switch | Kind::Count { .. }, DeValue::String(_)) => {
                 Err(format!("{}, without quotes", key.kind.allowed()))
             }
-            (Kind::Origins, _) => Err(key.kind.allowed()),
+            (
+                Kind::Origins | Kind::Networks | Kind::Topics | Kind::Files | Kind::Texts { .. },
+                _,
+            ) => Err(key.kind.allowed()),
             (_, DeValue::String(text)) => key.parse(text),
             // The parsers say best how a text is to be written.
             (_, other) => match key.parse("") {
@@ -256,20 +285,22 @@ impl Reader<'_> {
         }
     }
 
-    fn origins<'a, 'i: 'a>(
+    /// The items of a list; `None` if one of them is a fault.
+    fn items<'a, 'i: 'a, T>(
         &mut self,
         key: &Key,
         items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
-    ) -> Option<Value> {
-        let mut rules = Vec::new();
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let mut list = Vec::new();
         let before = self.faults.len();
         for item in items {
             let outcome = match item.get_ref().as_str() {
-                Some(text) => text.parse(),
+                Some(text) => read(text),
                 None => Err(key.kind.allowed()),
             };
             match outcome {
-                Ok(rule) => rules.push(rule),
+                Ok(value) => list.push(value),
                 Err(advice) => {
                     let written = excerpt(&self.text[item.span()]);
                     let text = format!("{}: {written}: {advice}", key.name);
@@ -277,7 +308,7 @@ impl Reader<'_> {
                 }
             }
         }
-        (self.faults.len() == before).then_some(Value::Origins(rules))
+        (self.faults.len() == before).then_some(list)
     }
 
     fn fault(&mut self, span: &Range<usize>, text: &str) {
@@ -382,7 +413,7 @@ mod tests {
         has_fault("[endpoint]\npath = \"/\"", &["[[endpoint]], once for each"]);
         has_fault(
             "listen = 1",
-            &["did you mean listen in [server] or [admin]?"],
+            &["did you mean listen in [server] or [admin] or [tls]?"],
         );
         has_fault("[server]\nmax-message = 1", &["it belongs in [limits]"]);
         has_fault("[server]\nmax-mesage = 1", &["max-message in [limits]?"]);

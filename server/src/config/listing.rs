@@ -175,6 +175,7 @@ impl EndpointListing {
         let said = self
             .values
             .iter()
+            .filter(|entry| entry.key == "kind" || entry.source != "default")
             .filter(|entry| entry.key != "path" && !entry.value.is_null());
         let parts = said.map(|entry| match entry.key.as_str() {
             "kind" => entry.shown.clone(),

@@ -42,6 +42,9 @@ impl Configuration {
         };
         let mut lines: Vec<String> = doors.iter().filter_map(line).collect();
         lines.extend(self.token_warning());
+        lines.extend(self.auth.warnings.iter().cloned());
+        let tls = self.tls.iter().flat_map(|material| material.warnings());
+        lines.extend(tls.cloned());
         lines
     }
 

@@ -8,6 +8,16 @@ use std::time::Duration;
 
 use crate::config::value::{Kind, Value};
 
+mod limits;
+
+mod admission;
+
+mod lifecycle;
+
+mod tls;
+
+mod auth;
+
 /// The largest message that can be allowed; far below 4 GiB, where 32 bits would end.
 const MESSAGE_SIZE_CEILING: usize = 1 << 30;
 
@@ -45,7 +55,7 @@ const UNSENT_SIZE_CEILING: usize = 1 << 30;
 pub(crate) const ENDPOINTS_MAX: usize = 1000;
 
 /// One key.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     /// Its section and its name, such as `limits.max-message`.
     pub(crate) name: &'static str,
@@ -143,9 +153,13 @@ impl Key {
 pub(crate) const VARIABLE_PREFIX: &str = "TIDEGATE__";
 
 /// The sections, in the order in which they are shown.
-pub(crate) const SECTIONS: [(&str, &str); 7] = [
+pub(crate) const SECTIONS: [(&str, &str); 10] = [
     ("server", "Where clients connect, and what runs the server"),
     ("admin", "The operators' port: keep it away from clients"),
+    (
+        "tls",
+        "Encrypted connections (https, wss), on a port of their own; there is none unless listen is written",
+    ),
     ("log", "What is written down, how and where"),
     ("limits", "How much one client may take"),
     ("timeouts", "How long a client may take for what"),
@@ -154,16 +168,50 @@ pub(crate) const SECTIONS: [(&str, &str); 7] = [
         "How quiet a client may be, and how the dead are found",
     ),
     (
+        "auth",
+        "Who may connect where endpoints ask for a token (JWT), and what the token allows",
+    ),
+    (
         "compression",
         "Messages compressed for those who can (permessage-deflate)",
+    ),
+    (
+        "sandbox",
+        "What the kernel keeps the server from, whoever has taken it over",
     ),
 ];
 
 /// What stands above the endpoints.
 pub(crate) const ENDPOINT_ABOUT: &str = "What clients find on the public port";
 
-/// All keys but those of endpoints, by section, in the order in which they are shown.
-pub(crate) static KEYS: &[Key] = &[
+/// All keys but those of endpoints; of a section, in the order in which they are shown.
+pub(crate) static KEYS: &[Key] = &joined::<
+    { SERVER_KEYS.len() + limits::KEYS.len() + admission::KEYS.len() },
+>(&[SERVER_KEYS, limits::KEYS, admission::KEYS]);
+
+/// The keys of an endpoint. A reload takes them all.
+pub(crate) static ENDPOINT_KEYS: &[Key] = &joined::<
+    { PLACE_KEYS.len() + limits::ENDPOINT_KEYS.len() },
+>(&[PLACE_KEYS, limits::ENDPOINT_KEYS]);
+
+/// The keys of these tables, one table after another.
+const fn joined<const COUNT: usize>(tables: &[&[Key]]) -> [Key; COUNT] {
+    let mut all = [tables[0][0]; COUNT];
+    let (mut table, mut count) = (0, 0);
+    while table < tables.len() {
+        let mut index = 0;
+        while index < tables[table].len() {
+            all[count] = tables[table][index];
+            index += 1;
+            count += 1;
+        }
+        table += 1;
+    }
+    assert!(count == COUNT, "no table has been left out");
+    all
+}
+
+const SERVER_KEYS: &[Key] = &[
     Key::new(
         "server.listen",
         Kind::Address,
@@ -229,6 +277,14 @@ pub(crate) static KEYS: &[Key] = &[
          then has a table of descriptors of its own (most tools see that of the process only)",
     )
     .flag("descriptors"),
+    tls::LISTEN,
+    tls::ONLY,
+    tls::CERTIFICATE,
+    tls::KEY,
+    tls::CLIENT_AUTH,
+    tls::CLIENT_CA,
+    tls::MIN_VERSION,
+    tls::TICKET_ROTATION,
     Key::new(
         "limits.max-message",
         Kind::Size {
@@ -249,19 +305,18 @@ pub(crate) static KEYS: &[Key] = &[
         Default::Auto("one largest message and 128KiB"),
         "How much may wait for a client that does not read, before it is disconnected",
     )
-    .flag("outbox-max"),
+    .flag("outbox-max")
+    .reloads(),
     Key::new(
         "limits.slow",
-        Kind::Choice {
-            name: "POLICY",
-            words: &["disconnect", "drop-oldest", "drop-newest", "latest", "pause"],
-        },
+        limits::SLOW,
         Default::Text("disconnect"),
         "What happens to what is published for a client that does not read: it is disconnected when \
          its outbox is full, or the oldest or the newest is dropped, or only the latest of each key is \
          kept, or (pause) it is also not listened to while anything waits for it",
     )
-    .flag("slow"),
+    .flag("slow")
+    .reloads(),
     Key::new(
         "limits.notsent-lowat",
         Kind::SizeOrNone {
@@ -273,17 +328,33 @@ pub(crate) static KEYS: &[Key] = &[
          data does not pile up in it; 0B: as much as its buffer holds",
     )
     .flag("notsent-lowat"),
+    auth::CONNECTIONS_PER_USER,
+    auth::SECRET_FILE,
+    auth::PUBLIC_KEY_FILE,
+    auth::JWKS_FILE,
+    auth::JWKS_URL,
+    auth::JWKS_REFRESH,
+    auth::JWKS_COOLDOWN,
+    auth::ALGORITHMS,
+    auth::ISSUER,
+    auth::AUDIENCE,
+    auth::LEEWAY,
+    auth::REQUIRE_EXPIRY,
+    auth::FROM,
+    auth::USER_CLAIM,
+    auth::TOPICS_CLAIM,
+    auth::DEFAULT_RIGHTS,
+    auth::ANONYMOUS_RIGHTS,
+    auth::DEADLINE,
     Key::new(
         "compression.tier",
-        Kind::Choice {
-            name: "TIER",
-            words: &["off", "shared", "takeover"],
-        },
+        limits::TIER,
         Default::Text("shared"),
         "How messages are compressed for those who can: not at all, with contexts shared by all \
          (no memory per connection), or with contexts of their own, which compress better",
     )
-    .flag("compression"),
+    .flag("compression")
+    .reloads(),
     Key::new(
         "compression.memory",
         Kind::Size {
@@ -321,36 +392,48 @@ pub(crate) static KEYS: &[Key] = &[
     )
     .flag("drain-timeout")
     .reloads(),
+    lifecycle::DRAIN_DELAY,
+    lifecycle::DRAIN_SPREAD,
+    lifecycle::RETRY_AFTER,
+    lifecycle::USER,
+    lifecycle::GROUP,
+    lifecycle::LANDLOCK,
+    lifecycle::SECCOMP,
     timeout(
         "timeouts.handshake",
         "10s",
         "How long a client may take to connect and send its whole request",
     )
-    .flag("handshake-timeout"),
+    .flag("handshake-timeout")
+    .reloads(),
     timeout(
         "timeouts.message",
         "60s",
         "How long a message may take from its first byte to its last; then 1008",
     )
-    .flag("message-timeout"),
+    .flag("message-timeout")
+    .reloads(),
     timeout(
         "timeouts.send",
         "30s",
         "How long what was sent may wait for a client that does not read; then a reset",
     )
-    .flag("send-timeout"),
+    .flag("send-timeout")
+    .reloads(),
     timeout(
         "timeouts.close",
         "5s",
         "How long a client may take to answer a close; then a reset",
     )
-    .flag("close-timeout"),
+    .flag("close-timeout")
+    .reloads(),
     watch(
         "heartbeat.ping-interval",
         "45s",
         "How often each client is pinged, spread over the clients; 0s: never",
     )
-    .flag("ping-interval"),
+    .flag("ping-interval")
+    .reloads(),
     Key::new(
         "heartbeat.pings-missed",
         Kind::Count {
@@ -360,25 +443,29 @@ pub(crate) static KEYS: &[Key] = &[
         Default::Text("2"),
         "After how many pings without a sign of life a client is closed with 1008",
     )
-    .flag("pings-missed"),
+    .flag("pings-missed")
+    .reloads(),
     watch(
         "heartbeat.read-idle-timeout",
         "0s",
         "How long a client may say nothing at all, not even a pong; then 1008; 0s: for ever",
     )
-    .flag("read-idle-timeout"),
+    .flag("read-idle-timeout")
+    .reloads(),
     watch(
         "heartbeat.write-idle-timeout",
         "0s",
         "How long a client may be sent nothing; then it is pinged; 0s: for ever",
     )
-    .flag("write-idle-timeout"),
+    .flag("write-idle-timeout")
+    .reloads(),
     watch(
         "heartbeat.idle-timeout",
         "0s",
         "How long no message may go either way, pings aside; then 1000; 0s: for ever",
     )
-    .flag("idle-timeout"),
+    .flag("idle-timeout")
+    .reloads(),
     watch(
         "heartbeat.tcp-user-timeout",
         "0s",
@@ -395,8 +482,7 @@ pub(crate) static KEYS: &[Key] = &[
     .flag("share-port"),
 ];
 
-/// The keys of an endpoint. A reload takes them all.
-pub(crate) static ENDPOINT_KEYS: &[Key] = &[
+const PLACE_KEYS: &[Key] = &[
     Key::new(
         "path",
         Kind::Path,
@@ -434,6 +520,7 @@ pub(crate) static ENDPOINT_KEYS: &[Key] = &[
         "The largest message here",
     )
     .reloads(),
+    auth::ENDPOINT,
 ];
 
 /// The endpoints that there are where none is configured: path and kind.

@@ -1,10 +1,13 @@
 //! What the value of a key may be: how it is read, what is allowed, and how it is written back.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
+use crate::admission::network::Network;
 use crate::config::pattern::Pattern;
 use crate::origin::OriginRule;
+use crate::topic_pattern::TopicPattern;
 use crate::units;
 
 /// What a key takes.
@@ -12,6 +15,8 @@ use crate::units;
 pub(crate) enum Kind {
     /// An IP address and a port.
     Address,
+    /// The same, or off.
+    AddressOrOff,
     /// A whole number.
     Count { min: usize, max: usize },
     /// One of these words; `name` stands for it in the help.
@@ -31,8 +36,14 @@ pub(crate) enum Kind {
     Switch,
     /// Web pages by their origins.
     Origins,
+    /// IP addresses, one by one or by their first bits.
+    Networks,
+    /// The paths of files.
+    Files,
     /// A path of the public port, or a pattern for many.
     Path,
+    /// Topics by their names, or patterns for many.
+    Topics,
     /// A text with rules of its own.
     Text {
         /// Stands for it in the help.
@@ -42,6 +53,8 @@ pub(crate) enum Kind {
         /// Says what is wrong with it, and what would be right.
         check: fn(&str) -> Result<(), String>,
     },
+    /// Some texts, or none; `name` stands for one in the help.
+    Texts { name: &'static str },
 }
 
 /// The value of a key.
@@ -50,18 +63,29 @@ pub(crate) enum Value {
     /// None of its own: the server or another key decides.
     Auto,
     Address(SocketAddr),
+    Off,
     Count(usize),
     Choice(&'static str),
     Size(usize),
     Span(Duration),
     Switch(bool),
     Origins(Vec<OriginRule>),
+    Networks(Vec<Network>),
+    Files(Vec<String>),
     Path(Pattern),
+    Topics(Vec<TopicPattern>),
     Text(String),
+    Texts(Vec<String>),
 }
+
+/// The longest text that a key takes, in bytes: as long as a path of a file may be, or nearly.
+const TEXT_SIZE_MAX: usize = 1024;
 
 /// The word for [`Value::Auto`], where it can be written.
 pub(crate) const AUTO: &str = "auto";
+
+/// The word for [`Value::Off`].
+const OFF: &str = "off";
 
 impl Kind {
     /// Reads what a flag or a variable of the environment says.
@@ -70,7 +94,10 @@ impl Kind {
     /// A sentence that says what is allowed.
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         match self {
-            Self::Address => text.parse().map(Value::Address).map_err(|_| self.allowed()),
+            Self::AddressOrOff if text == OFF => Ok(Value::Off),
+            Self::Address | Self::AddressOrOff => {
+                text.parse().map(Value::Address).map_err(|_| self.allowed())
+            }
             Self::Count { min, max } => text
                 .parse()
                 .ok()
@@ -107,20 +134,35 @@ impl Kind {
                     .ok_or_else(|| self.allowed())
             }
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| self.allowed()),
-            Self::Origins => {
-                let rules = text.split(',').map(str::trim);
-                let rules = rules.filter(|rule| !rule.is_empty());
-                let rules: Result<_, String> = rules.map(str::parse).collect();
-                rules.map(Value::Origins)
+            Self::Origins => parse_list(text).map(Value::Origins),
+            Self::Networks => parse_list(text).map(Value::Networks),
+            Self::Files => {
+                let paths = text.split(',').map(str::trim);
+                let paths = paths.filter(|path| !path.is_empty());
+                let paths: Result<_, String> = paths.map(parse_file).collect();
+                paths.map(Value::Files)
             }
             Self::Path => text.parse().map(Value::Path),
+            Self::Topics => {
+                let patterns = text.split(',').map(|pattern| pattern.trim().parse());
+                let patterns: Result<_, String> = patterns.collect();
+                patterns.map(Value::Topics)
+            }
             Self::Text { check, .. } => {
-                if text.contains(|c: char| c.is_control() || c == '"' || c == '\\') {
-                    return Err(
-                        "write no quotation marks, backslashes or control characters".to_owned(),
-                    );
+                if !is_text(text) {
+                    return Err(format!(
+                        "write at most {TEXT_SIZE_MAX} bytes, without quotation marks, backslashes and \
+                         control characters"
+                    ));
                 }
                 check(text).map(|()| Value::Text(text.to_owned()))
+            }
+            Self::Texts { .. } => {
+                let items = text.split(',').map(str::trim);
+                let items = items.filter(|item| !item.is_empty()).map(str::to_owned);
+                is_text(text)
+                    .then(|| Value::Texts(items.collect()))
+                    .ok_or_else(|| self.allowed())
             }
         }
     }
@@ -131,6 +173,9 @@ impl Kind {
             Self::Address => "write an IP address and a port, such as 127.0.0.1:8080, \
                               0.0.0.0:8080 or [::1]:8080"
                 .to_owned(),
+            Self::AddressOrOff => {
+                "write an IP address and a port, such as 0.0.0.0:8443, or off".to_owned()
+            }
             Self::Count { min, max } => format!("write a number from {min} to {max}"),
             Self::Choice { words, .. } => format!("write one of {}", words.join(", ")),
             Self::Size { min, max } => format!(
@@ -157,25 +202,38 @@ impl Kind {
             Self::Origins => {
                 "write a list of origins, such as [\"https://app.example.com\"]".to_owned()
             }
+            Self::Networks => {
+                "write a list of addresses and networks, such as [\"192.0.2.7\", \"10.0.0.0/8\"]"
+                    .to_owned()
+            }
+            Self::Files => {
+                "write the path of a file, or a list of them, such as [\"/etc/tidegate/cert.pem\"]"
+                    .to_owned()
+            }
             Self::Path => {
                 "write a path such as \"/echo\" or a pattern such as \"/ws/{topic}\"".to_owned()
             }
+            Self::Topics => "write a list of topics, such as [\"room-*\", \"news\"]".to_owned(),
             Self::Text { about, .. } => format!("write {about}"),
+            Self::Texts { .. } => "write a list of texts, such as [\"one\", \"two\"]".to_owned(),
         }
     }
 
     /// What the help of the command line calls a value.
     pub(crate) fn placeholder(self) -> &'static str {
         match self {
-            Self::Address => "ADDRESS",
+            Self::Address | Self::AddressOrOff => "ADDRESS",
             Self::Count { .. } => "N",
             Self::Choice { name, .. } => name,
             Self::Size { .. } | Self::SizeOrNone { .. } => "SIZE",
             Self::Span { .. } | Self::SpanOrNone { .. } => "TIME",
             Self::Switch => "BOOL",
             Self::Origins => "ORIGIN",
+            Self::Networks => "NETWORK",
+            Self::Files => "FILE",
             Self::Path => "PATH",
-            Self::Text { name, .. } => name,
+            Self::Topics => "TOPIC",
+            Self::Text { name, .. } | Self::Texts { name } => name,
         }
     }
 
@@ -183,6 +241,7 @@ impl Kind {
     pub(crate) fn describe(self) -> String {
         match self {
             Self::Address => "an IP address and a port".to_owned(),
+            Self::AddressOrOff => "an IP address and a port, or `\"off\"`".to_owned(),
             Self::Count { min, max } => format!("a number from {min} to {max}"),
             Self::Choice { words, .. } => words
                 .iter()
@@ -211,8 +270,14 @@ impl Kind {
             ),
             Self::Switch => "`true` or `false`".to_owned(),
             Self::Origins => "a list of origins, or `[\"*\"]` for any".to_owned(),
+            Self::Networks => {
+                "a list of addresses and networks, such as `[\"10.0.0.0/8\"]`".to_owned()
+            }
+            Self::Files => "the path of a file, or a list of paths".to_owned(),
             Self::Path => "a path; its last segment may be `{topic}`".to_owned(),
+            Self::Topics => "a list of topics, or patterns such as `\"room-*\"`".to_owned(),
             Self::Text { about, .. } => about.to_owned(),
+            Self::Texts { .. } => "a list of texts".to_owned(),
         }
     }
 }
@@ -222,6 +287,7 @@ impl Value {
     pub(crate) fn show(&self) -> String {
         match self {
             Self::Auto => AUTO.to_owned(),
+            Self::Off => OFF.to_owned(),
             Self::Address(address) => address.to_string(),
             Self::Count(count) => count.to_string(),
             Self::Choice(word) => (*word).to_owned(),
@@ -230,9 +296,16 @@ impl Value {
             Self::Switch(on) => on.to_string(),
             Self::Origins(rules) if rules.is_empty() => "none".to_owned(),
             Self::Origins(rules) => show_all(rules).join(", "),
+            Self::Networks(networks) if networks.is_empty() => "none".to_owned(),
+            Self::Networks(networks) => show_all(networks).join(", "),
+            Self::Files(paths) if paths.is_empty() => "none".to_owned(),
+            Self::Files(paths) => paths.join(", "),
             Self::Path(pattern) => pattern.to_string(),
+            Self::Topics(patterns) => show_all(patterns).join(", "),
             Self::Text(text) if text.is_empty() => "none".to_owned(),
             Self::Text(text) => text.clone(),
+            Self::Texts(items) if items.is_empty() => "none".to_owned(),
+            Self::Texts(items) => items.join(", "),
         }
     }
 
@@ -240,13 +313,15 @@ impl Value {
     pub(crate) fn toml(&self) -> String {
         match self {
             Self::Count(_) | Self::Switch(_) => self.show(),
+            Self::Topics(patterns) => quote_all(patterns),
             Self::Text(text) => quote(text),
-            Self::Origins(rules) => {
-                let quoted: Vec<String> = show_all(rules).iter().map(|r| quote(r)).collect();
-                format!("[{}]", quoted.join(", "))
-            }
+            Self::Texts(items) => quote_all(items),
+            Self::Origins(rules) => quote_all(rules),
+            Self::Networks(networks) => quote_all(networks),
+            Self::Files(paths) => quote_all(paths),
             Self::Auto
             | Self::Address(_)
+            | Self::Off
             | Self::Choice(_)
             | Self::Size(_)
             | Self::Span(_)
@@ -260,8 +335,13 @@ impl Value {
             Self::Count(count) => (*count).into(),
             Self::Switch(on) => (*on).into(),
             Self::Origins(rules) => show_all(rules).into(),
+            Self::Topics(patterns) => show_all(patterns).into(),
             Self::Text(text) => text.as_str().into(),
+            Self::Texts(items) => items.as_slice().into(),
+            Self::Networks(networks) => show_all(networks).into(),
+            Self::Files(paths) => paths.clone().into(),
             Self::Auto
+            | Self::Off
             | Self::Address(_)
             | Self::Choice(_)
             | Self::Size(_)
@@ -271,8 +351,38 @@ impl Value {
     }
 }
 
-fn show_all(rules: &[OriginRule]) -> Vec<String> {
-    rules.iter().map(ToString::to_string).collect()
+/// What stands between commas.
+fn parse_list<T: FromStr<Err = String>>(text: &str) -> Result<Vec<T>, String> {
+    let items = text.split(',').map(str::trim);
+    let items = items.filter(|item| !item.is_empty());
+    items.map(str::parse).collect()
+}
+
+fn show_all(items: &[impl ToString]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn quote_all(items: &[impl ToString]) -> String {
+    let quoted: Vec<String> = show_all(items).iter().map(|item| quote(item)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Reads the path of a file, which can be shown and written back.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub(crate) fn parse_file(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c.is_control() || "\"\\,".contains(c)) {
+        let advice = "write a path without commas, quotation marks and backslashes";
+        return Err(advice.to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Whether it can be written in quotes, and shown on a terminal.
+fn is_text(text: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    text.len() <= TEXT_SIZE_MAX && !text.contains(odd)
 }
 
 /// No value that is allowed holds a quotation mark, a backslash or a control character.
@@ -290,6 +400,11 @@ mod tests {
         min: Duration::from_millis(100),
         max: Duration::from_secs(60),
     };
+    const TEXT: Kind = Kind::Text {
+        name: "TEXT",
+        about: "a text",
+        check: |_| Ok(()),
+    };
     const CHOICE: Kind = Kind::Choice {
         name: "TIER",
         words: &["off", "shared"],
@@ -306,7 +421,14 @@ mod tests {
             (SPAN, "1500ms"),
             (Kind::Switch, "true"),
             (Kind::Origins, "https://a.example, http://b.example:3000, *"),
+            (Kind::Networks, "192.0.2.7, 10.0.0.0/8, 2001:db8::/32"),
             (Kind::Path, "/ws/{topic}"),
+            (Kind::Topics, "room-*, news"),
+            (Kind::AddressOrOff, "off"),
+            (Kind::AddressOrOff, "127.0.0.1:8443"),
+            (Kind::Files, "/etc/a.pem, b.pem"),
+            (TEXT, "https://id.example/tenant?a=b"),
+            (Kind::Texts { name: "NAME" }, "header, cookie:token"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.show(), text);
@@ -328,7 +450,13 @@ mod tests {
             (SPAN, "10", "10s"),
             (Kind::Switch, "yes", "true or false"),
             (Kind::Origins, "https://a.example, b", "https://example.com"),
+            (Kind::Networks, "10.1.2.3/8", "write 10.0.0.0/8"),
             (Kind::Path, "echo", "/"),
+            (Kind::AddressOrOff, "no", "or off"),
+            (Kind::Files, "a\\b", "without commas"),
+            (TEXT, "a\"b", "without quotation marks"),
+            (TEXT, "a\\b", "backslashes"),
+            (Kind::Texts { name: "NAME" }, "a,\u{1b}", "list of texts"),
         ] {
             let said = kind.parse(text).unwrap_err();
             assert!(said.contains(advice), "{text}: {said}");

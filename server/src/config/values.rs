@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::admission::network::Network;
 use crate::config::pattern::Pattern;
-use crate::config::schema::Key;
+use crate::config::schema::{Default, Key};
 use crate::config::source::Source;
 use crate::config::value::Value;
 use crate::origin::OriginRule;
+use crate::topic_pattern::TopicPattern;
 
 /// A value, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,20 @@ impl Values {
         self.settings[index] = setting;
     }
 
+    /// What holds at an endpoint: what it says for itself goes before what the server says.
+    pub(crate) fn overridden_by(&self, own: &Self) -> Self {
+        let mut all = self.clone();
+        for (key, setting) in own.iter() {
+            if let Default::Inherit(usual) = key.default
+                && setting.value != Value::Auto
+                && let Some(index) = self.keys.iter().position(|known| known.name == usual)
+            {
+                all.set(index, setting.clone());
+            }
+        }
+        all
+    }
+
     /// Each key with its value.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static Key, &Setting)> {
         self.keys.iter().zip(&self.settings)
@@ -70,6 +86,22 @@ impl Values {
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         match &self.get(name).1.value {
             Value::Address(address) => *address,
+            other => wrong(name, other),
+        }
+    }
+
+    /// `None` for `off`.
+    pub(crate) fn address_or_off(&self, name: &str) -> Option<SocketAddr> {
+        match &self.get(name).1.value {
+            Value::Off => None,
+            Value::Address(address) => Some(*address),
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn files(&self, name: &str) -> &[String] {
+        match &self.get(name).1.value {
+            Value::Files(paths) => paths,
             other => wrong(name, other),
         }
     }
@@ -114,6 +146,20 @@ impl Values {
         }
     }
 
+    /// The same; `None` where it is empty.
+    pub(crate) fn text_if_any(&self, name: &str) -> Option<&str> {
+        Some(self.text(name)).filter(|text| !text.is_empty())
+    }
+
+    /// `None` for `auto`.
+    pub(crate) fn span_or_auto(&self, name: &str) -> Option<Duration> {
+        match &self.get(name).1.value {
+            Value::Auto => None,
+            Value::Span(span) => Some(*span),
+            other => wrong(name, other),
+        }
+    }
+
     pub(crate) fn switch(&self, name: &str) -> bool {
         match &self.get(name).1.value {
             Value::Switch(on) => *on,
@@ -126,6 +172,27 @@ impl Values {
         match &self.get(name).1.value {
             Value::Auto => None,
             Value::Origins(rules) => Some(rules),
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn topics(&self, name: &str) -> &[TopicPattern] {
+        match &self.get(name).1.value {
+            Value::Topics(patterns) => patterns,
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn networks(&self, name: &str) -> &[Network] {
+        match &self.get(name).1.value {
+            Value::Networks(networks) => networks,
+            other => wrong(name, other),
+        }
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> &[String] {
+        match &self.get(name).1.value {
+            Value::Texts(items) => items,
             other => wrong(name, other),
         }
     }

@@ -19,9 +19,9 @@ const SERVER_BYTES: u64 = 200;
 const SHARD_BYTES: u64 = 1 << 20;
 const PROCESS_BYTES: u64 = 16 << 20;
 
-/// What the process has open beside its shards: standard streams, the reservation of the
-/// address, signals, the admin port.
-const DESCRIPTORS_BESIDE: u64 = 9;
+/// What the process has open beside its shards: standard streams, signals, the admin port and its
+/// copy for an upgrade.
+const DESCRIPTORS_BESIDE: u64 = 10;
 /// Listener, epoll, doorbell, timer.
 const DESCRIPTORS_EPOLL: u64 = 4;
 /// Listener, ring, doorbell.

@@ -4,9 +4,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser, ValueParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
+use crate::admission::network::Network;
 use crate::config::schema::{Default, KEYS, Key};
 use crate::config::source::Source;
-use crate::config::value::{Kind, Value};
+use crate::config::value::{Kind, Value, parse_file};
 use crate::config::values::Setting;
 use crate::origin::OriginRule;
 
@@ -56,7 +57,7 @@ fn argument(key: &'static Key, flag: &'static str) -> Arg {
         .value_name(key.kind.placeholder())
         .value_parser(parser(key));
     match (key.kind, key.default) {
-        (Kind::Origins, _) => argument
+        (Kind::Origins | Kind::Networks | Kind::Files, _) => argument
             .action(ArgAction::Append)
             .help(format!("{}; can be given several times", key.about)),
         (_, Default::Auto(meaning)) => argument.help(format!("{} [default: {meaning}]", key.about)),
@@ -73,6 +74,8 @@ fn parser(key: &'static Key) -> ValueParser {
             .try_map(|word| key.parse(&word))
             .into(),
         Kind::Origins => ValueParser::from(|text: &str| text.parse::<OriginRule>()),
+        Kind::Networks => ValueParser::from(|text: &str| text.parse::<Network>()),
+        Kind::Files => ValueParser::from(parse_file),
         _ => ValueParser::from(|text: &str| key.parse(text)),
     }
 }
@@ -87,6 +90,14 @@ fn setting(matches: &ArgMatches, key: &Key) -> Option<Setting> {
         Kind::Origins => {
             let rules = matches.get_many::<OriginRule>(flag)?;
             Value::Origins(rules.cloned().collect())
+        }
+        Kind::Networks => {
+            let networks = matches.get_many::<Network>(flag)?;
+            Value::Networks(networks.copied().collect())
+        }
+        Kind::Files => {
+            let paths = matches.get_many::<String>(flag)?;
+            Value::Files(paths.cloned().collect())
         }
         _ => matches.get_one::<Value>(flag)?.clone(),
     };

@@ -1,7 +1,7 @@
 //! A WebSocket client made of raw bytes, so that it can also say what no client may say.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
@@ -48,6 +48,22 @@ impl Client {
             .connect_timeout(&to.into(), PATIENCE)
             .expect("the server listens");
         Self::from(TcpStream::from(socket))
+    }
+
+    /// The same, from this address of loopback.
+    #[track_caller]
+    pub(crate) fn connect_from(to: SocketAddr, from: IpAddr) -> Self {
+        Self::try_connect_from(to, from).expect("the server listens")
+    }
+
+    /// The same with a server that may reset it before this has seen that it is connected.
+    #[track_caller]
+    pub(crate) fn try_connect_from(to: SocketAddr, from: IpAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).expect("a socket");
+        let from = SocketAddr::new(from, 0);
+        socket.bind(&from.into()).expect("an address of loopback");
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        Ok(Self::from(TcpStream::from(socket)))
     }
 
     fn from(stream: TcpStream) -> Self {
@@ -303,6 +319,18 @@ impl Client {
                 );
             }
         }
+    }
+
+    /// The next so many bytes, such as a body whose length the head has told.
+    #[track_caller]
+    pub(crate) fn exactly(&mut self, size: usize) -> Vec<u8> {
+        let deadline = Deadline::after(PATIENCE);
+        while self.received.len() - self.taken < size {
+            let more = self.arrive(deadline) == Arrival::Bytes;
+            assert!(more, "the stream ended before {size} bytes");
+        }
+        self.taken += size;
+        self.received[self.taken - size..self.taken].to_vec()
     }
 
     /// All that the server says until it closes.

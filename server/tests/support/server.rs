@@ -60,6 +60,8 @@ pub(crate) struct Server {
     child: Child,
     /// Where clients connect.
     pub(crate) public: SocketAddr,
+    /// Where clients connect with TLS, if they can.
+    pub(crate) secure: Option<SocketAddr>,
     /// Where operators look.
     pub(crate) admin: SocketAddr,
     /// All that it said on stdout until it was ready.
@@ -139,11 +141,14 @@ impl Server {
             };
             greeting.push(line);
         }
-        let public = address(&greeting, "listening on http://");
+        let secure = find_address(&greeting, "listening on https://");
+        let public = find_address(&greeting, "listening on http://").or(secure);
+        let public = public.unwrap_or_else(|| panic!("it listens nowhere: {greeting:?}"));
         let admin = address(&greeting, "admin on http://");
         Self {
             child,
             public,
+            secure,
             admin,
             greeting,
             output,
@@ -241,6 +246,18 @@ impl Server {
             self.child.try_wait().expect("a child")
         });
         (status, self.output.rest(), self.errors.rest())
+    }
+
+    /// The next line on stdout; `None` at the end.
+    #[track_caller]
+    pub(crate) fn says(&self) -> Option<String> {
+        self.output.next()
+    }
+
+    /// The next line on stderr; `None` at the end.
+    #[track_caller]
+    pub(crate) fn complains(&self) -> Option<String> {
+        self.errors.next()
     }
 
     /// Whether it still runs.
@@ -366,8 +383,13 @@ fn arguments<'a>(options: &[&'a str]) -> Vec<&'a str> {
 
 #[track_caller]
 fn address(greeting: &[String], prefix: &str) -> SocketAddr {
-    let line = greeting.iter().find_map(|line| line.strip_prefix(prefix));
-    let line = line.unwrap_or_else(|| panic!("no line '{prefix}...' in {greeting:?}"));
+    let found = find_address(greeting, prefix);
+    found.unwrap_or_else(|| panic!("no line '{prefix}...' in {greeting:?}"))
+}
+
+#[track_caller]
+fn find_address(greeting: &[String], prefix: &str) -> Option<SocketAddr> {
+    let line = greeting.iter().find_map(|line| line.strip_prefix(prefix))?;
     let end = line.find([' ', '/']).unwrap_or(line.len());
-    line[..end].parse().expect("an address and a port")
+    Some(line[..end].parse().expect("an address and a port"))
 }

@@ -2,21 +2,30 @@
 
 use std::net::SocketAddr;
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 
-use super::{EpollDriver, TOKEN_LISTENER};
+use super::{EpollDriver, token_of_listener};
 use crate::driver::{Completion, Handle, Peer};
 
 impl EpollDriver {
-    /// Accepts one peer; `None` when the queue is empty or the turn has had its share.
-    pub(super) fn accept(&mut self) -> Option<Completion<'static>> {
-        let listener = self.listener.as_ref()?;
-        while self.accepts_left > 0 {
-            self.accepts_left -= 1;
+    /// Accepts one peer of this listener; `None` when its queue is empty or the turn has had its
+    /// share.
+    pub(super) fn accept(&mut self, index: usize) -> Option<Completion<'static>> {
+        let completion = self.take(index);
+        if matches!(completion, Some(Completion::Refused { .. })) {
+            self.listen(false);
+        }
+        completion
+    }
+
+    fn take(&mut self, index: usize) -> Option<Completion<'static>> {
+        let door = self.doors.get_mut(index)?;
+        while door.accepts_left > 0 {
+            door.accepts_left -= 1;
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-            match acceptfrom_with(&listener.fd, flags) {
+            match acceptfrom_with(&door.listener.fd, flags) {
                 Ok((fd, address)) => {
                     // A peer without an IP address cannot come from an IP listener.
                     let Some(Ok(address)) = address.map(SocketAddr::try_from) else {
@@ -25,6 +34,7 @@ impl EpollDriver {
                     return Some(Completion::Accepted {
                         peer: Peer {
                             address,
+                            listener: index,
                             handle: Handle::Fd(fd),
                         },
                     });
@@ -32,8 +42,6 @@ impl EpollDriver {
                 Err(Errno::AGAIN) => return None,
                 Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
                 Err(error) => {
-                    self.listen(false);
-                    self.accepts_left = 0;
                     return Some(Completion::Refused {
                         error: error.into(),
                     });
@@ -44,28 +52,56 @@ impl EpollDriver {
     }
 
     pub(super) fn listen(&mut self, on: bool) {
-        if let Some(listener) = &self.listener {
-            let interest = if on {
-                EventFlags::IN
-            } else {
-                EventFlags::empty()
-            };
-            let data = EventData::new_u64(TOKEN_LISTENER);
-            // It was added by `new`, and changing an interest takes no memory.
-            epoll::modify(&self.epoll, &listener.fd, data, interest)
-                .expect("the listener is registered");
+        let interest = if on {
+            EventFlags::IN
+        } else {
+            EventFlags::empty()
+        };
+        for (index, door) in self.doors.iter_mut().enumerate() {
+            if !on {
+                door.accepts_left = 0;
+            }
+            let data = token_of_listener(index);
+            if !door.listener.is_crowded {
+                // It was added by `new`, and changing an interest takes no memory.
+                epoll::modify(&self.epoll, &door.listener.fd, data, interest)
+                    .expect("the listener is registered");
+                continue;
+            }
+            // Of all shards that wait for the same socket, one is woken for each connect. Such an
+            // interest cannot be changed, only taken away, if it is there, and added.
+            let _ = epoll::delete(&self.epoll, &door.listener.fd);
+            let interest = interest | EventFlags::EXCLUSIVE;
+            if on && let Err(error) = epoll::add(&self.epoll, &door.listener.fd, data, interest) {
+                let error = error.into();
+                self.sockets.say(Completion::Refused { error });
+            }
         }
     }
 
     pub(super) fn deafen(&mut self) {
-        self.accepts_left = usize::MAX;
-        while let Some(completion) = self.accept() {
-            let refused = matches!(completion, Completion::Refused { .. });
-            self.sockets.say(completion);
-            if refused {
-                break;
+        self.hand_on();
+    }
+
+    pub(super) fn hush(&mut self) {
+        self.doors.iter().for_each(|door| door.listener.hush());
+    }
+
+    pub(super) fn hand_on(&mut self) {
+        for index in 0..self.doors.len() {
+            // As long as anybody holds the socket, epoll would tell of it.
+            let _ = epoll::delete(&self.epoll, &self.doors[index].listener.fd);
+            // If others wait for the same socket and we were the one that was woken, nobody else
+            // knows of who has come.
+            self.doors[index].accepts_left = usize::MAX;
+            while let Some(completion) = self.take(index) {
+                let refused = matches!(completion, Completion::Refused { .. });
+                self.sockets.say(completion);
+                if refused {
+                    break;
+                }
             }
         }
-        self.listener = None;
+        self.doors.clear();
     }
 }

@@ -21,8 +21,9 @@ impl EpollDriver {
             match event.data.u64() {
                 TOKEN_WAKER => {}
                 TOKEN_ALARM => self.alarm.rang(),
-                TOKEN_LISTENER => {
-                    if let Some(completion) = self.accept() {
+                token if token >= TOKEN_LISTENER => {
+                    let index = usize::try_from(token - TOKEN_LISTENER).expect("they are few");
+                    if let Some(completion) = self.accept(index) {
                         return Some(Step::Other(completion));
                     }
                 }

@@ -17,8 +17,11 @@ const ACCEPTS_MAX: usize = 64;
 /// A driver, seen from the network.
 #[derive(Debug)]
 pub(super) struct Door {
+    /// Where its first listener listens; the others have the ports behind.
     pub(super) address: SocketAddr,
-    /// The listener exists, so that connects succeed.
+    /// How many listeners it has.
+    pub(super) listener_count: u16,
+    /// The listeners exist, so that connects succeed.
     pub(super) open: bool,
     /// Those who connected are accepted.
     pub(super) listening: bool,
@@ -149,10 +152,11 @@ impl Entry {
 }
 
 impl Door {
-    pub(super) fn new(address: SocketAddr, open: bool) -> Self {
+    pub(super) fn new(address: SocketAddr, listener_count: u16) -> Self {
         Self {
             address,
-            open,
+            listener_count,
+            open: listener_count > 0,
             listening: false,
             waiting: VecDeque::new(),
             granted: VecDeque::new(),
@@ -162,6 +166,16 @@ impl Door {
             turn_count: 0,
             bell: Arc::default(),
         }
+    }
+
+    /// Where the listener of this index listens.
+    pub(super) fn listener_address(&self, index: u16) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.address.port() + index)
+    }
+
+    /// The listener that listens there, if there is one.
+    pub(super) fn listener_at(&self, address: SocketAddr) -> Option<u16> {
+        (0..self.listener_count).find(|&index| self.listener_address(index) == address)
     }
 
     /// The socket, which the caller must have opened, and must not have closed.

@@ -41,10 +41,19 @@ impl SimDriver {
         self.index
     }
 
-    /// Where its listener listens.
+    /// Where its first listener listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.world.network().doors[self.index].address
+    }
+
+    /// Where each of its listeners listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let network = self.world.network();
+        let door = &network.doors[self.index];
+        let indexes = 0..door.listener_count;
+        indexes.map(|index| door.listener_address(index)).collect()
     }
 }
 
@@ -65,6 +74,11 @@ impl Driver for SimDriver {
         match op {
             Op::Listen => network.doors[door].listening = network.doors[door].open,
             Op::Deafen => network.deafen(door),
+            Op::Hush => network.doors[door].open = false,
+            Op::HandOn => {
+                network.doors[door].open = false;
+                network.doors[door].listening = false;
+            }
             Op::Open { .. } => unreachable!("it was dealt with above"),
             Op::Connect { socket, to, from } => {
                 network.connect_socket(door, socket, to, from);
@@ -115,10 +129,16 @@ impl Driver for SimDriver {
                     }
                     Some(Grant::Peer(end)) => {
                         let address = network.end(end.other()).address;
+                        let called = network.end(end).address;
+                        let listener = network.doors[self.index].listener_at(called);
                         drop(network);
                         let handle = Handle::Sim(Link::new(self.world.clone(), end));
                         return Some(Completion::Accepted {
-                            peer: Peer { address, handle },
+                            peer: Peer {
+                                address,
+                                listener: listener.expect("it waited there").into(),
+                                handle,
+                            },
                         });
                     }
                     None => continue,
@@ -196,10 +216,8 @@ impl Network {
         to: SocketAddr,
         from: Option<SocketAddr>,
     ) {
-        let target = self
-            .doors
-            .iter()
-            .position(|door| door.open && door.address == to);
+        let mut open = self.doors.iter().enumerate().filter(|(_, door)| door.open);
+        let target = open.find_map(|(index, door)| Some((index, door.listener_at(to)?)));
         let end = self.connect(Owner::Socket { door, socket }, from, target);
         self.insert(door, socket, Entry::new(end, Phase::Connecting));
     }

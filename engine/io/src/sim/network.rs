@@ -141,12 +141,13 @@ impl Network {
         self.events.is_empty() && (0..self.doors.len()).all(silent)
     }
 
-    /// A new wire whose side 0 has this owner, on its way to a listener.
+    /// A new wire whose side 0 has this owner, on its way to a listener: the driver's index and
+    /// its own.
     pub(super) fn connect(
         &mut self,
         owner: Owner,
         from: Option<SocketAddr>,
-        door: Option<usize>,
+        to: Option<(usize, u16)>,
     ) -> EndId {
         let wire = self.wire_count;
         self.wire_count += 1;
@@ -157,7 +158,10 @@ impl Network {
             Some(from) if from.port() == 0 => SocketAddr::new(from.ip(), 40_000),
             other => other.unwrap_or(chosen),
         };
-        let listener = door.map_or(chosen, |door| self.doors[door].address);
+        let listener = to.map_or(chosen, |(door, index)| {
+            self.doors[door].listener_address(index)
+        });
+        let door = to.map(|(door, _)| door);
         let end = |owner, address| End {
             owner,
             lost: false,

@@ -30,18 +30,25 @@ pub(crate) struct TcpRemote {
     reset: bool,
 }
 
-pub(crate) fn any_port() -> SocketAddr {
+fn any_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// So many listeners on ports that the kernel chooses, and where they listen.
+pub(crate) fn listeners(count: u16) -> (Vec<Listener>, Vec<SocketAddr>) {
+    let listeners = (0..count).map(|_| Listener::new(any_port()).unwrap());
+    let listeners: Vec<Listener> = listeners.collect();
+    let addresses = listeners.iter().map(Listener::address).collect();
+    (listeners, addresses)
 }
 
 impl Rig for EpollRig {
     type Driver = EpollDriver;
     type Remote = TcpRemote;
 
-    fn driver(&mut self) -> (EpollDriver, SocketAddr) {
-        let listener = Listener::new(any_port()).unwrap();
-        let address = listener.address();
-        (EpollDriver::new(Some(listener)).unwrap(), address)
+    fn driver_with_listeners(&mut self, count: u16) -> (EpollDriver, Vec<SocketAddr>) {
+        let (listeners, addresses) = listeners(count);
+        (EpollDriver::new(listeners).unwrap(), addresses)
     }
 
     fn connect(&mut self, to: SocketAddr) -> Option<TcpRemote> {

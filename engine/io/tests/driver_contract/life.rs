@@ -359,6 +359,20 @@ pub(crate) fn an_accepted_peer_that_is_dropped_is_closed<R: Rig>(rig: R) {
     stand.finish();
 }
 
+pub(crate) fn an_accepted_peer_that_is_reset_sees_a_reset<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    let remote = stand
+        .rig
+        .connect(stand.address)
+        .expect("the driver listens");
+    stand.remotes.push(remote);
+    stand.until("it is accepted", |s| !s.peers.is_empty());
+    assert!(!stand.remotes[0].is_reset());
+    stand.peers.pop_front().unwrap().reset();
+    stand.until("it saw the reset", |s| s.remotes[0].is_reset());
+    stand.finish();
+}
+
 pub(crate) fn a_peer_that_is_gone_before_it_is_opened_is_told_of<R: Rig>(rig: R) {
     let mut stand = Stand::new(rig);
     let remote = stand

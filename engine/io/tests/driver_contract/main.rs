@@ -126,11 +126,14 @@ laws! {
             a_close_gives_back_what_is_under_way,
             a_close_is_possible_after_the_peer_is_gone,
             an_accepted_peer_that_is_dropped_is_closed,
+            an_accepted_peer_that_is_reset_sees_a_reset,
             a_peer_that_is_gone_before_it_is_opened_is_told_of,
         ;
         turn:
             deafen_takes_those_who_wait_and_refuses_the_others,
             listening_starts_with_the_op,
+            a_peer_says_which_listener_it_has_called,
+            deafen_closes_every_listener,
             a_storm_of_connects_is_accepted_to_the_last,
             a_connect_reaches_a_listener,
             a_connect_to_nobody_is_told_as_gone,

@@ -10,7 +10,13 @@ pub(crate) trait Rig {
     type Remote: Remote;
 
     /// A driver with a listener, and where that listens.
-    fn driver(&mut self) -> (Self::Driver, SocketAddr);
+    fn driver(&mut self) -> (Self::Driver, SocketAddr) {
+        let (driver, addresses) = self.driver_with_listeners(1);
+        (driver, addresses[0])
+    }
+
+    /// A driver with so many listeners, and where they listen, in their order.
+    fn driver_with_listeners(&mut self, count: u16) -> (Self::Driver, Vec<SocketAddr>);
 
     /// A peer that connects; `None` if it was refused at once.
     fn connect(&mut self, to: SocketAddr) -> Option<Self::Remote>;

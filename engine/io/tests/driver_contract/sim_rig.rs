@@ -9,7 +9,8 @@ use crate::rig::{Remote, Rig};
 /// A simulated world that prints its seed when a law is broken in it.
 pub(crate) struct SimRig {
     world: World,
-    addresses: Vec<SocketAddr>,
+    /// Of each driver, where its listeners listen.
+    addresses: Vec<Vec<SocketAddr>>,
     seed: u64,
 }
 
@@ -35,16 +36,20 @@ impl Rig for SimRig {
     type Driver = SimDriver;
     type Remote = Client;
 
-    fn driver(&mut self) -> (SimDriver, SocketAddr) {
-        let driver = self.world.driver();
-        let address = driver.address();
-        self.addresses.push(address);
-        (driver, address)
+    fn driver_with_listeners(&mut self, count: u16) -> (SimDriver, Vec<SocketAddr>) {
+        let driver = self.world.driver_with_listeners(count);
+        let addresses = driver.addresses();
+        self.addresses.push(addresses.clone());
+        (driver, addresses)
     }
 
     fn connect(&mut self, to: SocketAddr) -> Option<Client> {
-        let index = self.addresses.iter().position(|&address| address == to)?;
-        self.world.connect_to(index)
+        let mut drivers = self.addresses.iter().enumerate();
+        let (driver, listener) = drivers.find_map(|(driver, addresses)| {
+            let listener = addresses.iter().position(|&address| address == to)?;
+            Some((driver, u16::try_from(listener).unwrap()))
+        })?;
+        self.world.connect_to_listener(driver, listener)
     }
 
     fn unused_address(&mut self) -> SocketAddr {

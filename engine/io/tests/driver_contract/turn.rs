@@ -61,6 +61,55 @@ pub(crate) fn listening_starts_with_the_op<R: Rig>(mut rig: R) {
     stand.finish();
 }
 
+pub(crate) fn a_peer_says_which_listener_it_has_called<R: Rig>(mut rig: R) {
+    let (mut driver, addresses) = rig.driver_with_listeners(3);
+    assert_eq!(driver.submit(Op::Listen), Submitted::Done);
+    let mut stand = Stand::with_driver(rig, driver, addresses[0]);
+    for round in 0..20 {
+        let called = round * 7 % 3;
+        let remote = stand.rig.connect(addresses[called]).expect("it listens");
+        stand.remotes.push(remote);
+        if round % 4 != 3 {
+            continue;
+        }
+        let first = stand.remotes.len() - 4;
+        stand.until("all are accepted", |s| s.peers.len() == 4);
+        while let Some(peer) = stand.peers.pop_front() {
+            let called_from = |r: &R::Remote| r.address() == peer.address;
+            let remote = stand.remotes[first..].iter().position(called_from);
+            let round = first + remote.expect("the address is a remote's");
+            assert_eq!(peer.listener, round * 7 % 3, "remote {round}");
+            let socket = stand.open_peer(peer);
+            let _ = stand.send(socket, &[Piece::Lent(b"welcome")]);
+            assert_arrives(&mut stand, round, b"welcome");
+        }
+    }
+    stand.finish();
+}
+
+pub(crate) fn deafen_closes_every_listener<R: Rig>(mut rig: R) {
+    let (driver, addresses) = rig.driver_with_listeners(2);
+    let mut stand = Stand::with_driver(rig, driver, addresses[0]);
+    for address in [addresses[0], addresses[1], addresses[1]] {
+        let remote = stand.rig.connect(address).expect("the queue is open");
+        stand.remotes.push(remote);
+    }
+    stand.settle();
+    assert_eq!(stand.driver.submit(Op::Deafen), Submitted::Done);
+    // Accepting may fail here too, and then the others are refused.
+    stand.until("all are accepted", |s| {
+        s.peers.len() == 3 || s.refusal_count > 0
+    });
+    stand.settle();
+    for address in addresses {
+        if let Some(late) = stand.rig.connect(address) {
+            stand.remotes.push(late);
+            stand.until("it is refused", |s| s.remotes.last().unwrap().is_refused());
+        }
+    }
+    stand.finish();
+}
+
 pub(crate) fn a_storm_of_connects_is_accepted_to_the_last<R: Rig>(rig: R) {
     const COUNT: usize = 300;
     let mut stand = Stand::new(rig);

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use tidegate_io::Doorbell;
 use tidegate_io::uring::{Setup, UringDriver};
-use tidegate_io::{Doorbell, Listener};
 
-use crate::epoll_rig::{EpollRig, TcpRemote, any_port};
+use crate::epoll_rig::{EpollRig, TcpRemote, listeners};
 use crate::rig::Rig;
 
 /// As with epoll, but for the driver.
@@ -27,12 +27,11 @@ impl Rig for UringRig {
     type Driver = UringDriver;
     type Remote = TcpRemote;
 
-    fn driver(&mut self) -> (UringDriver, SocketAddr) {
-        let listener = Listener::new(any_port()).unwrap();
-        let address = listener.address();
+    fn driver_with_listeners(&mut self, count: u16) -> (UringDriver, Vec<SocketAddr>) {
+        let (listeners, addresses) = listeners(count);
         let bell = Doorbell::new().unwrap();
-        let driver = UringDriver::with_setup(Some(listener), bell, self.setup);
-        (driver.unwrap(), address)
+        let driver = UringDriver::with_setup(listeners, bell, self.setup);
+        (driver.unwrap(), addresses)
     }
 
     fn connect(&mut self, to: SocketAddr) -> Option<TcpRemote> {

@@ -23,7 +23,7 @@ mod targets {
             }
         )*};
     }
-    targets!(close header inbound mask offers request response talk utf8);
+    targets!(close header inbound mask offers proxy request response talk utf8);
 
     /// See `targets/deflate.rs`.
     pub fn deflate(bytes: &[u8]) {

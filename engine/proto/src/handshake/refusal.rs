@@ -16,6 +16,8 @@ pub struct Refusal {
     pub reason: Cow<'static, str>,
     cause: &'static str,
     headers: &'static [(&'static str, &'static str)],
+    /// When to come back, in seconds; 0 is not said.
+    retry_after: u32,
     /// It answers a HEAD request.
     head_only: bool,
 }
@@ -33,6 +35,7 @@ impl Refusal {
             reason: reason.into(),
             cause,
             headers: &[],
+            retry_after: 0,
             head_only: false,
         }
     }
@@ -41,6 +44,13 @@ impl Refusal {
     #[must_use]
     pub const fn with_headers(mut self, headers: &'static [(&'static str, &'static str)]) -> Self {
         self.headers = headers;
+        self
+    }
+
+    /// The same, and when to come back: so many seconds later, at least 1 (RFC 7231, 7.1.3).
+    #[must_use]
+    pub const fn with_retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = if seconds == 0 { 1 } else { seconds };
         self
     }
 
@@ -116,10 +126,15 @@ impl Refusal {
     /// Appends the whole response, after which the connection is closed.
     pub fn write(&self, wire: &mut Vec<u8>) {
         let body = format!("{}\n", self.reason);
+        let seconds = self.retry_after.to_string();
+        let mut headers = self.headers.to_vec();
+        if self.retry_after != 0 {
+            headers.push(("Retry-After", &seconds));
+        }
         let response = Response {
             status: self.status,
             content_type: "text/plain; charset=utf-8",
-            headers: self.headers,
+            headers: &headers,
             body: body.as_bytes(),
         };
         response.write(self.head_only, wire);
@@ -185,6 +200,8 @@ mod tests {
     fn additional_headers_are_written() {
         let refusal = Refusal::unavailable("Full.").with_headers(&[("Retry-After", "5")]);
         assert!(written(&refusal).contains("\r\nRetry-After: 5\r\n"));
+        let later = Refusal::unavailable("Full.").with_retry_after(7);
+        assert!(written(&later).contains("\r\nRetry-After: 7\r\n"));
         assert_eq!(refusal.cause(), "unavailable");
         assert_eq!(refusal.to_string(), "503 unavailable: Full.");
     }

@@ -6,6 +6,7 @@ use super::head::{Head, Only, bare_line_feed};
 use super::list::is_token_byte;
 use super::refusal::Refusal;
 use crate::limits::{HEADER_COUNT_CEILING, HeadLimits};
+use crate::proxy::begins_proxy_header;
 
 /// The longest method, in bytes. No registered one is longer than 17.
 const METHOD_SIZE_MAX: usize = 24;
@@ -117,6 +118,10 @@ fn check_start(bytes: &[u8]) -> Result<(), Refusal> {
     }
     if bytes.starts_with(b"PRI ") {
         return malformed("http2", "This port speaks HTTP/1.1, not HTTP/2.");
+    }
+    if begins_proxy_header(bytes) {
+        let reason = "A PROXY header is taken from trusted proxies only.";
+        return malformed("proxy_header", reason);
     }
     let end = bytes.iter().position(|byte| !is_token_byte(*byte));
     match end {

@@ -24,8 +24,11 @@ impl Response<'_> {
     /// When a header name is not a token or a value holds CR, LF or NUL.
     pub fn write(&self, head_only: bool, wire: &mut Vec<u8>) {
         write_status_line(self.status, wire);
-        write_header("Content-Type", self.content_type, wire);
-        write_number("Content-Length", self.body.len(), wire);
+        // RFC 7230, 3.3.2: a 204 has no Content-Length.
+        if self.status != 204 {
+            write_header("Content-Type", self.content_type, wire);
+            write_number("Content-Length", self.body.len(), wire);
+        }
         // RFC 7230, 6.7: a response with an Upgrade header names it in Connection too.
         let is_upgrade = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("Upgrade");
         let upgrade = self.headers.iter().any(is_upgrade);
@@ -92,6 +95,20 @@ mod tests {
         PAGE.write(false, &mut wire);
         let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\
             Connection: close\r\nCache-Control: no-store\r\n\r\nok";
+        assert_eq!(std::str::from_utf8(&wire).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_204_has_neither_a_body_nor_a_length() {
+        let mut wire = Vec::new();
+        Response {
+            status: 204,
+            body: b"",
+            ..PAGE
+        }
+        .write(false, &mut wire);
+        let expected =
+            "HTTP/1.1 204 No Content\r\nConnection: close\r\nCache-Control: no-store\r\n\r\n";
         assert_eq!(std::str::from_utf8(&wire).unwrap(), expected);
     }
 

@@ -6,12 +6,14 @@ use tidegate_proto::{HeadLimits, MessageKind};
 use super::choices::Choices;
 use super::cuts::Half;
 use super::deflates::Inflated;
-use super::{closes, cuts, deflates, frames, masks, offers, requests, responses, talks, texts};
+use super::{
+    closes, cuts, deflates, frames, masks, offers, proxies, requests, responses, talks, texts,
+};
 
 /// A target: its name, which is also that of its folder of seeds, and what it does with any bytes.
 pub(crate) type Target = (&'static str, fn(&[u8]));
 
-pub(crate) const TARGETS: [Target; 11] = [
+pub(crate) const TARGETS: [Target; 12] = [
     ("close", close),
     ("deflate", |bytes| drop(deflate(bytes))),
     ("header", header),
@@ -19,6 +21,7 @@ pub(crate) const TARGETS: [Target; 11] = [
     ("inflate", |bytes| drop(inflate(bytes))),
     ("mask", mask),
     ("offers", offers),
+    ("proxy", proxy),
     ("request", request),
     ("response", response),
     ("talk", talk),
@@ -153,6 +156,11 @@ pub(crate) fn offers(bytes: &[u8]) {
     } else if let Ok(text) = std::str::from_utf8(text) {
         offers::an_answer_is_held_to_the_offer(policy, text);
     }
+}
+
+/// What a proxy says first: the bytes as they are.
+pub(crate) fn proxy(bytes: &[u8]) {
+    proxies::a_proxy_header_is_judged_by_its_bytes_alone(bytes);
 }
 
 /// Heads: `limits bytes...`.

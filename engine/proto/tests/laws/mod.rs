@@ -16,6 +16,7 @@ pub(crate) mod frames;
 pub(crate) mod inputs;
 pub(crate) mod masks;
 pub(crate) mod offers;
+pub(crate) mod proxies;
 pub(crate) mod requests;
 pub(crate) mod responses;
 pub(crate) mod talks;

@@ -7,6 +7,8 @@ use tidegate_proto::deflate::{
 use tidegate_proto::handshake::ClientKey;
 use tidegate_proto::{CloseCode, Event, HeadLimits, Input, Message, Session, Settings};
 
+use super::filter::{ClientFilter, DATA};
+
 const KEY: [u8; 4] = [7, 13, 99, 200];
 
 /// What a client answers to pings.
@@ -22,6 +24,8 @@ pub(super) enum Ponging {
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) client: Client,
+    /// What encrypts, if it is on the secure port.
+    pub(super) filter: Option<ClientFilter>,
     key: ClientKey,
     session: Session,
     open: bool,
@@ -62,8 +66,26 @@ impl Peer {
         let headers: &[_] = if offer.is_some() { &[header] } else { &[] };
         key.write_request("sim", path, headers, &mut request);
         client.send(&request);
+        Self::before_its_request(client, key, offer)
+    }
+
+    /// A client of the secure port.
+    pub(super) fn sealed(client: Client, path: &str) -> Self {
+        let key = ClientKey::new([3; 16]);
+        let mut request = Vec::new();
+        key.write_request("sim", path, &[], &mut request);
+        let mut filter = ClientFilter::default();
+        client.send(&filter.begin());
+        let mut peer = Self::before_its_request(client, key, None);
+        peer.filter = Some(filter);
+        peer.send(&request);
+        peer
+    }
+
+    fn before_its_request(client: Client, key: ClientKey, offer: Option<DeflatePolicy>) -> Self {
         Self {
             client,
+            filter: None,
             key,
             session: Session::client(Settings {
                 message_size_max: 1 << 24,
@@ -89,10 +111,24 @@ impl Peer {
         self.open
     }
 
-    fn send(&self, wire: &[u8]) {
-        if !wire.is_empty() && !self.finished && !self.client.is_reset() {
-            self.client.send(wire);
+    fn send(&mut self, wire: &[u8]) {
+        if wire.is_empty() || self.finished || self.client.is_reset() {
+            return;
         }
+        match &mut self.filter {
+            None => self.client.send(wire),
+            Some(filter) => {
+                let sealed = filter.seal(DATA, wire);
+                self.client.send(&sealed);
+            }
+        }
+    }
+
+    /// Sends a record of the made-up encryption.
+    pub(super) fn send_record(&mut self, kind: u8, body: &[u8]) {
+        let filter = self.filter.as_mut().expect("it is on the secure port");
+        let sealed = filter.seal(kind, body);
+        self.client.send(&sealed);
     }
 
     pub(super) fn say(&mut self, message: Message<'_>) {
@@ -130,6 +166,13 @@ impl Peer {
     /// Takes in whatever has arrived.
     pub(super) fn look(&mut self) {
         let mut bytes = self.client.receive();
+        if let Some(filter) = &mut self.filter {
+            let (plain, wire) = filter.open(&bytes);
+            bytes = plain;
+            if !wire.is_empty() && !self.finished && !self.client.is_reset() {
+                self.client.send(&wire);
+            }
+        }
         if !self.open {
             self.refused.extend_from_slice(&bytes);
             let limits = HeadLimits::default();

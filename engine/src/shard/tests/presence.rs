@@ -148,7 +148,7 @@ fn each_end_is_remembered_with_who_and_why() {
         ("closed_by_peer", Side::Peer, Phase::Open),
     ];
     assert_eq!(told, right, "the newest first");
-    let reset = stand.closed(3)[2];
+    let reset = stand.closed(3)[2].clone();
     assert!(reset.peer.port() != 0, "{reset:?}");
 }
 

@@ -21,6 +21,7 @@ use crate::planted::Bug;
 
 mod caller;
 mod checks;
+mod door;
 mod frames;
 mod hall;
 mod office;

@@ -21,14 +21,15 @@ const DROPPING: [SlowPolicy; 3] = [
 ];
 
 fn limits_with(slow: SlowPolicy) -> Limits {
+    let patient = patient();
     Limits {
-        outbox_bytes_max: OUTBOX_MAX,
-        outbox_pause_size: PAUSE_SIZE,
         profile: Profile {
             slow,
-            ..Profile::quiet()
+            outbox_bytes_max: OUTBOX_MAX,
+            outbox_pause_size: PAUSE_SIZE,
+            ..patient.profile
         },
-        ..patient()
+        ..patient
     }
 }
 

@@ -166,7 +166,7 @@ fn a_drain_tells_everybody_1001_and_ends_when_all_have_answered() {
     for address in &stand.addresses {
         assert!(
             address
-                .try_send(Letter::Drain(Duration::from_secs(10)))
+                .try_send(leave(Farewell::within(Duration::from_secs(10))))
                 .is_ok()
         );
     }
@@ -188,7 +188,7 @@ fn a_drain_ends_in_time_although_one_does_not_answer() {
     let start = stand.world.now();
     assert!(
         stand.addresses[0]
-            .try_send(Letter::Drain(Duration::from_secs(3)))
+            .try_send(leave(Farewell::within(Duration::from_secs(3))))
             .is_ok()
     );
     stand.until(&mut peers, "the shard is done", |stand, _| {
@@ -214,7 +214,10 @@ fn accepting_goes_on_after_the_file_table_was_full() {
 fn an_end_that_takes_longer_than_ten_seconds_is_counted() {
     for (seconds, late) in [(5, 0), (20, 1)] {
         let limits = Limits {
-            close_timeout: Duration::from_secs(seconds),
+            profile: Profile {
+                close_timeout: Duration::from_secs(seconds),
+                ..Profile::default()
+            },
             ..Limits::default()
         };
         let mut stand = Stand::new(9, Faults::none(), 1, &limits);

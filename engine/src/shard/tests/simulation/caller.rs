@@ -7,6 +7,7 @@ use tidegate_proto::deflate::{DeflateAgreement, Deflater, DeflaterSettings, Infl
 use tidegate_proto::handshake::ClientKey;
 use tidegate_proto::{MessageKind, Session, Settings};
 
+use super::door::introduction;
 use super::frames::{self, Breach, Fragments};
 use super::hall::{Role, path_of};
 use super::office::{DISMISS, DISMISSED};
@@ -139,7 +140,7 @@ impl Caller {
     }
 
     /// Calls. `true`: its first step comes without waiting for an answer.
-    pub(super) fn call(&mut self, world: &World) -> bool {
+    pub(super) fn call(&mut self, world: &World, proxied: bool) -> bool {
         self.client = world.connect();
         if self.client.is_none() {
             return false;
@@ -149,6 +150,9 @@ impl Caller {
             self.allow(EndReason::HeartbeatTimeout);
         }
         let mut wire = Vec::new();
+        if proxied {
+            wire = introduction(self.index).0;
+        }
         match self.kind {
             Kind::Stranger(bytes) => wire.extend_from_slice(bytes),
             Kind::Guest { role, offer, .. } => {

@@ -46,6 +46,7 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
             counted.connections,
             core.connections.len() as u64,
         ),
+        ("present", hall.present, core.connections.len() as u64),
         ("sessions", counted.sessions, hall.opens - ended),
         ("opens", counted.opens, hall.opens),
         ("messages_in", counted.messages_in, hall.messages),
@@ -100,9 +101,14 @@ pub(super) fn after_turn(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
 fn sizes(core: &Core<Hall>) -> Result<(), String> {
     let limits = &core.limits;
     let message = limits.message_size_max;
-    let outbox_max = limits.outbox_bytes_max + message + SLACK;
-    let mut owners = 0;
+    let outbox_max = limits.profile.outbox_bytes_max + message + SLACK;
+    let (mut owners, mut throttled) = (0, 0);
     for (slot, connection) in &core.connections {
+        if connection.flags.has(Flags::THROTTLED) {
+            throttled += 1;
+            let paused = connection.flags.has(Flags::PAUSED);
+            hold!(paused, "slot {slot} waits for tokens, and is received from");
+        }
         if connection.outbox != NONE {
             owners += 1;
             let used = core.outboxes[connection.outbox as usize].bytes_waiting();
@@ -138,6 +144,11 @@ fn sizes(core: &Core<Hall>) -> Result<(), String> {
         }
     }
     hold!(
+        core.meters.throttled_count() == throttled,
+        "{} wait for tokens, and {throttled} are marked so",
+        core.meters.throttled_count()
+    );
+    hold!(
         core.outboxes.len() == owners,
         "{} outboxes, {owners} owners",
         core.outboxes.len()
@@ -171,6 +182,8 @@ pub(super) fn when_quiet(play: &Play) -> Result<(), String> {
             let deadline = connection.deadline;
             hold!(deadline == 0, "slot {slot} has a deadline that never comes");
         }
+        let wakes = shard.handler.wakes.len();
+        hold!(wakes == 0, "{wakes} wakes never come");
         let waiting = shard.core.post.has_backlog() || !shard.mailbox.is_empty();
         hold!(!waiting, "mail waits for ever");
     }
@@ -258,6 +271,7 @@ fn lossy(reason: EndReason) -> bool {
             | EndReason::MessageTimeout
             | EndReason::CloseTimeout
             | EndReason::HeartbeatTimeout
+            | EndReason::RateLimited
             | EndReason::Stopped
     )
 }
@@ -323,10 +337,12 @@ pub(super) fn when_over(shard: &Shard<SimDriver, Hall>) -> Result<(), String> {
         core.connections.len(),
         core.outboxes.len(),
         core.topics.len(),
+        core.meters.memory(),
+        core.profiles.user_count(),
     ];
     hold!(
-        left == [0; 3],
-        "connections, outboxes, topics are left: {left:?}"
+        left == [0; 5],
+        "connections, outboxes, topics, memory of meters, profiles are left: {left:?}"
     );
     Ok(())
 }
@@ -342,6 +358,8 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
     hold!(budget == 0, "{budget} bytes of the budget are left");
     let ledger = play.ledger.borrow();
     hold!(ledger.tasks == 0, "{} tasks are left", ledger.tasks);
+    let present = ledger.present.len();
+    hold!(present == 0, "{present} have never been told to be gone");
     for caller in &play.callers {
         let record = &ledger.records[caller.index];
         hold!(
@@ -356,6 +374,7 @@ pub(super) fn at_the_end(play: &Play) -> Result<(), String> {
                 | EndReason::SendTimeout
                 | EndReason::MessageTimeout
                 | EndReason::CloseTimeout
+                | EndReason::RateLimited
         );
         let asked = matches!(
             reason,

@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
+use std::time::Instant;
 
-use super::office::{Desk, Employed, Errand, Worker};
+use super::door::{Door, introduction};
+use super::office::{Desk, Employed, Errand, RETRY, Worker};
 use super::*;
 use crate::ConnectionId;
 
@@ -13,6 +15,17 @@ pub(super) const TOPICS: usize = 4;
 
 /// So many bits of a note are its number; the rest is who told it.
 const NOTE_BITS: u32 = 24;
+
+/// Notes that say whose request is to be decided; those of handlers and tasks come from below.
+const DECISIONS_FROM: usize = 128;
+
+/// How long a request stays undecided, in turn.
+const DELIBERATIONS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_micros(300),
+    Duration::from_millis(20),
+    Duration::from_secs(3),
+];
 
 /// What a connection is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +85,21 @@ pub(super) struct Record {
     /// How many each topic had accepted when this one began to listen.
     pub(super) since: [usize; TOPICS],
     pub(super) accepted: Accepted,
+    /// When it was opened, and how many messages have been taken of it since.
+    pub(super) said: Option<(Instant, u64)>,
 }
 
 /// The truth: what the handlers of all shards were told.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) records: Vec<Record>,
+    /// How much each may say.
+    pub(super) rates: Rates,
     /// How many publications each topic has accepted.
     pub(super) topics: [usize; TOPICS],
     ids: HashSet<ConnectionId>,
+    /// Who has been let in, or refused, and is not gone yet.
+    pub(super) present: HashSet<ConnectionId>,
     /// Notes, from shard to shard: how many were told, and how many arrived.
     pub(super) notes: BTreeMap<(usize, usize), (u32, u32)>,
     /// What tasks have been asked to do, and have not done.
@@ -92,6 +111,24 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// A message has been taken: there may be no more of them than its rate allows since it was opened,
+    /// beside what it may say at once. Whoever is slowed down may say as much at once as in the time
+    /// that it may be let go on too late.
+    fn heed_rate(&mut self, caller: usize, now: Instant) {
+        let Rate { per_second, burst } = self.rates.messages;
+        let Some((since, count)) = &mut self.records[caller].said else {
+            return;
+        };
+        *count += 1;
+        let rate = f64::from(per_second);
+        let burst = f64::from(if burst == 0 { per_second } else { burst });
+        let allowed = burst.max(rate * 0.256) + rate * (now - *since).as_secs_f64();
+        if per_second != 0 && *count as f64 > allowed * 1.001 + 1.0 {
+            let fault = format!("{count} messages of {caller}, which may say {allowed}");
+            self.faults.push(fault);
+        }
+    }
+
     /// A publication has been accepted.
     pub(super) fn accept(&mut self, caller: usize, topic: usize, bytes: &[u8]) {
         let place = self.topics[topic];
@@ -112,6 +149,9 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Hall {
     ledger: Rc<RefCell<Ledger>>,
+    door: Door,
+    /// How many are present on this shard.
+    pub(super) present: u64,
     pub(super) opens: u64,
     pub(super) closes: [u64; EndReason::ALL.len()],
     pub(super) messages: u64,
@@ -119,18 +159,26 @@ pub(super) struct Hall {
     /// By handlers and by tasks.
     pub(super) published: Rc<Cell<u64>>,
     pub(super) busy: u64,
+    /// Requests that are to be decided.
+    undecided: Vec<(ConnectionId, Guest)>,
+    /// When it is to be woken.
+    pub(super) wakes: Vec<Instant>,
 }
 
 impl Hall {
-    pub(super) fn new(ledger: Rc<RefCell<Ledger>>) -> Self {
+    pub(super) fn new(ledger: Rc<RefCell<Ledger>>, door: Door) -> Self {
         Self {
             ledger,
+            door,
+            present: 0,
             opens: 0,
             closes: [0; EndReason::ALL.len()],
             messages: 0,
             echoes: 0,
             published: Rc::default(),
             busy: 0,
+            undecided: Vec::new(),
+            wakes: Vec::new(),
         }
     }
 }
@@ -144,6 +192,37 @@ impl Hall {
         let (told, _) = ledger.notes.entry((from, to)).or_default();
         shard.tell(to, note(from, *told));
         *told += 1;
+    }
+
+    /// Has a task tell a while later that this request is to be decided.
+    fn deliberate(&mut self, context: &mut RequestContext<'_, Self>, guest: Guest) {
+        let handle = context.shard().handle();
+        let caller = u32::try_from(guest.caller).expect("a few thousand");
+        let span = DELIBERATIONS[guest.caller / 5 % DELIBERATIONS.len()];
+        self.undecided.push((context.id(), guest));
+        let task = async move {
+            handle.sleep(span).await;
+            while handle.tell(note(DECISIONS_FROM, caller)).is_err() {
+                handle.sleep(RETRY).await;
+            }
+        };
+        context.shard().spawn(task).expect("there is room for all");
+    }
+
+    fn decide(&mut self, shard: &mut ShardContext<'_, Self>, caller: usize) {
+        let at = self.undecided.iter().position(|(_, g)| g.caller == caller);
+        let (id, guest) = self.undecided.swap_remove(at.expect("it asked once"));
+        shard.decide(id, Answer::Upgrade(Upgrade::new(guest)));
+    }
+
+    /// Wants to be woken a while after some have come.
+    fn set_alarm(&mut self, context: &mut Context<'_, Self>, caller: usize) {
+        if caller.is_multiple_of(3) {
+            let span = Duration::from_micros(1 + 137_000 * (caller as u64 % 97));
+            let at = context.now() + span;
+            self.wakes.push(at);
+            context.shard().wake_at(at);
+        }
     }
 
     /// Begins the task of a guest who has one.
@@ -204,12 +283,57 @@ impl Handler for Hall {
     type State = Guest;
     type Note = u32;
 
+    fn on_accept(&mut self, context: &mut RequestContext<'_, Self>) -> Admission {
+        let judged = self.door.judge(context.id().value());
+        if matches!(judged, Some(Admission::Drop(_))) {
+            return Admission::Drop("dropped");
+        }
+        self.present += 1;
+        let mut ledger = self.ledger.borrow_mut();
+        if !ledger.present.insert(context.id()) {
+            let fault = format!("{} came twice", context.id());
+            ledger.faults.push(fault);
+        }
+        match judged {
+            Some(refusal) => refusal,
+            None if self.door.proxied => Admission::TakeProxied,
+            None => Admission::Take,
+        }
+    }
+
+    fn on_proxied(
+        &mut self,
+        context: &mut RequestContext<'_, Self>,
+        header: &ProxyHeader,
+    ) -> Admission {
+        let peer = context.peer();
+        if header.source.is_some_and(|source| source != peer) {
+            let fault = format!("{peer} was said to be {header:?}");
+            self.ledger.borrow_mut().faults.push(fault);
+        }
+        let judged = self.door.judge(!context.id().value());
+        judged.unwrap_or(Admission::Take)
+    }
+
+    fn on_gone(&mut self, context: &mut RequestContext<'_, Self>) {
+        self.present -= 1;
+        let mut ledger = self.ledger.borrow_mut();
+        if !ledger.present.remove(&context.id()) {
+            let fault = format!("{} is gone, and was not there", context.id());
+            ledger.faults.push(fault);
+        }
+    }
+
     fn on_request(
         &mut self,
-        _context: &mut RequestContext<'_, Self>,
+        context: &mut RequestContext<'_, Self>,
         request: &Request<'_>,
     ) -> Answer<Guest> {
         match guest_of(request.path()) {
+            Some(guest) if guest.caller % 5 == 4 => {
+                self.deliberate(context, guest);
+                Answer::Later
+            }
             Some(guest) => Answer::Upgrade(Upgrade::new(guest)),
             None => Answer::Respond(crate::Reply {
                 status: 200,
@@ -237,13 +361,24 @@ impl Handler for Hall {
         assert!(!record.opened, "a caller calls once");
         record.opened = true;
         record.since = since;
+        record.said = Some((context.now(), 0));
+        let (_, source) = introduction(guest.caller);
+        let known = context.peer();
+        if self.door.proxied && source.is_some_and(|source| source != known) {
+            ledger
+                .faults
+                .push(format!("caller {} is known as {known}", guest.caller));
+        }
         drop(ledger);
+        self.set_alarm(context, guest.caller);
         self.hire(context, &guest);
     }
 
     fn on_message(&mut self, context: &mut Context<'_, Self>, message: Message<'_>) {
         self.messages += 1;
         let guest = context.state().clone();
+        let now = context.now();
+        self.ledger.borrow_mut().heed_rate(guest.caller, now);
         self.tell_next(context);
         if let Some(desk) = &guest.desk {
             self.ledger.borrow_mut().errands += 1;
@@ -277,6 +412,9 @@ impl Handler for Hall {
 
     fn on_note(&mut self, shard: &mut ShardContext<'_, Self>, note: u32) {
         let (from, number) = ((note >> NOTE_BITS) as usize, note & ((1 << NOTE_BITS) - 1));
+        if from == DECISIONS_FROM {
+            return self.decide(shard, number as usize);
+        }
         let mut ledger = self.ledger.borrow_mut();
         let ledger = &mut *ledger;
         let (_, arrived) = ledger.notes.entry((from, shard.index())).or_default();
@@ -285,6 +423,18 @@ impl Handler for Hall {
             ledger.faults.push(fault);
         }
         *arrived += 1;
+    }
+
+    fn on_wake(&mut self, shard: &mut ShardContext<'_, Self>) {
+        let (now, before) = (shard.now(), self.wakes.len());
+        self.wakes.retain(|at| *at > now);
+        if self.wakes.len() == before {
+            let fault = "a handler was woken for nothing".to_owned();
+            self.ledger.borrow_mut().faults.push(fault);
+        }
+        if let Some(next) = self.wakes.iter().min() {
+            shard.wake_at(*next);
+        }
     }
 
     fn on_close(&mut self, context: &mut Context<'_, Self>, end: End) {

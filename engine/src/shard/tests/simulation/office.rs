@@ -31,7 +31,7 @@ const RESTS: [Rest; 6] = [
 ];
 
 /// When a task tries again, after another shard did not keep up.
-const RETRY: Duration = Duration::from_millis(1);
+pub(super) const RETRY: Duration = Duration::from_millis(1);
 
 /// Notes of a task's are told from here on, those of handlers below.
 const TASKS_FROM: usize = 64;

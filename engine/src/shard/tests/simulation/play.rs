@@ -54,6 +54,7 @@ pub(super) struct Report {
     pings: u64,
     pongs: u64,
     dropped: u64,
+    limited: u64,
     ends: BTreeMap<&'static str, u64>,
 }
 
@@ -68,6 +69,7 @@ impl Report {
         self.pings += other.pings;
         self.pongs += other.pongs;
         self.dropped += other.dropped;
+        self.limited += other.limited;
         for (name, count) in &other.ends {
             *self.ends.entry(name).or_default() += count;
         }
@@ -78,7 +80,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "trace {:016x}, {:.0} s virtual, {} turns, {} clients, {} messages said, {} heard, {} dropped, {} pings, {} pongs, ends {:?}",
+            "trace {:016x}, {:.0} s virtual, {} turns, {} clients, {} messages said, {} heard, {} dropped, {} times over a rate, {} pings, {} pongs, ends {:?}",
             self.trace,
             self.virtual_time.as_secs_f64(),
             self.turns,
@@ -86,6 +88,7 @@ impl fmt::Display for Report {
             self.messages,
             self.heard,
             self.dropped,
+            self.limited,
             self.pings,
             self.pongs,
             self.ends
@@ -150,7 +153,7 @@ impl Play {
             &scenario.limits,
             scenario.compression,
             &budget,
-            || Hall::new(Rc::clone(&ledger)),
+            || Hall::new(Rc::clone(&ledger), scenario.door),
         );
         let lane = |mut shard: Shard<SimDriver, Hall>| {
             let timeout = shard.fall_asleep();
@@ -163,6 +166,7 @@ impl Play {
         let callers: Vec<Caller> = numbered
             .map(|(i, plan)| Caller::new(i, plan, may_miss))
             .collect();
+        ledger.borrow_mut().rates = scenario.limits.profile.rates;
         ledger.borrow_mut().records = vec![Record::default(); callers.len()];
         let mut play = Self {
             start: world.now(),
@@ -273,7 +277,8 @@ impl Play {
             }
             match entry.remove() {
                 Cue::Call(index) => {
-                    let early = self.callers[index].call(&self.world);
+                    let proxied = self.scenario.door.proxied;
+                    let early = self.callers[index].call(&self.world, proxied);
                     if let Some(client) = &self.callers[index].client {
                         debug_assert_eq!(client.number(), self.links.len() as u64);
                         self.links.push(index);
@@ -307,11 +312,8 @@ impl Play {
     }
 
     fn tell(&mut self, index: usize) {
-        let letter = self
-            .scenario
-            .ending
-            .drain
-            .map_or(Letter::Stop, Letter::Drain);
+        let drain = self.scenario.ending.drain;
+        let letter = drain.map_or(Letter::Stop, |farewell| Letter::Drain(Box::new(farewell)));
         if self.addresses[index].try_send(letter).is_err() {
             self.cue(Duration::from_millis(1), Cue::Tell(index));
         }
@@ -389,6 +391,10 @@ impl Play {
         ] {
             *sum += one;
         }
+        let limited = counted.limited.as_flattened();
+        for (sum, one) in sum.limited.as_flattened_mut().iter_mut().zip(limited) {
+            *sum += one;
+        }
         self.lanes[index] = None;
         Ok(())
     }
@@ -399,6 +405,7 @@ impl Play {
             let core = &lane.shard.core;
             core.timers.next_due().is_none()
                 && core.tasks.next_due().is_none()
+                && core.wake_at.is_none()
                 && !core.post.has_backlog()
                 && lane.shard.listen_at.is_none()
                 && lane.shard.drain.is_none()
@@ -433,6 +440,7 @@ impl Play {
             pings: self.counted.pings,
             pongs: self.counted.pongs,
             dropped: self.counted.drops().map(|(_, count)| count).sum(),
+            limited: self.counted.rate_limits().map(|(_, _, count)| count).sum(),
             ends,
         };
         drop(self.callers);

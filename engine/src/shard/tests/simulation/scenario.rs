@@ -3,6 +3,7 @@
 use tidegate_io::sim::Chance;
 use tidegate_proto::deflate::DeflatePolicy;
 
+use super::door::Door;
 use super::frames::Breach;
 use super::hall::{Role, TOPICS};
 use super::*;
@@ -22,6 +23,7 @@ pub(super) struct Scenario {
     /// A shard that could have its turn is left waiting with this probability.
     pub(super) dawdle: f64,
     pub(super) ending: Ending,
+    pub(super) door: Door,
 }
 
 /// How the server ends.
@@ -29,8 +31,8 @@ pub(super) struct Scenario {
 pub(super) struct Ending {
     /// When; or as soon as nothing happens any more.
     pub(super) at: Option<Duration>,
-    /// Politely, within this time; or at once.
-    pub(super) drain: Option<Duration>,
+    /// Politely; or at once.
+    pub(super) drain: Option<Farewell>,
 }
 
 /// What one client does.
@@ -108,7 +110,8 @@ impl Scenario {
         } else {
             tight(chance)
         };
-        limits.profile = profile(strict, chance);
+        limits.profile = profile(strict, limits.profile, chance);
+        limits.profile.rates = rates(strict, limits.message_size_max, seed);
         let pinging = !limits.profile.ping_interval.is_zero();
         let compression = match chance.below(4) {
             0 => Compression::Off,
@@ -128,6 +131,7 @@ impl Scenario {
         let leap = |chance: &mut Chance| (millis(chance, 60_000), millis(chance, 40_000));
         let leap_count = [0, 0, 1, 3][chance.below(4)];
         Self {
+            door: door(strict, &mut Chance::new(seed ^ 0x000D_0012)),
             faults,
             shard_count,
             limits,
@@ -142,9 +146,32 @@ impl Scenario {
                     true => Some(Duration::from_secs(60 + chance.below(400) as u64)),
                     false => chance.roll(0.3).then(|| millis(chance, 30_000)),
                 },
-                drain: chance.roll(0.7).then(|| millis(chance, 20_000)),
+                drain: chance.roll(0.7).then(|| farewell(millis(chance, 20_000))),
             },
         }
+    }
+}
+
+/// Who does not meet any limit is let in.
+fn door(strict: bool, chance: &mut Chance) -> Door {
+    let some = |chance: &mut Chance| chance.below(5) as u64;
+    let picky = !strict && chance.roll(0.5);
+    Door {
+        proxied: chance.roll(0.3),
+        refused: if picky { some(chance) } else { 0 },
+        dropped: if picky { some(chance) } else { 0 },
+    }
+}
+
+/// Its digits choose the rest, so that a seed goes on meaning what it has meant.
+fn farewell(within: Duration) -> Farewell {
+    let digits = within.subsec_micros();
+    Farewell {
+        listeners: [Parting::Close, Parting::Hush][digits as usize % 2],
+        grace: within * (digits % 3) / 6,
+        spread: within * (digits % 5) / 8,
+        retry_after: Duration::from_millis(u64::from(digits % 7)),
+        within,
     }
 }
 
@@ -158,7 +185,7 @@ fn millis(chance: &mut Chance, max: u64) -> Duration {
 
 /// Pings are far enough apart that whoever answers is never too late; a small outbox, and
 /// policies that make use of it, come with the tight limits.
-fn profile(strict: bool, chance: &mut Chance) -> Profile {
+fn profile(strict: bool, limits: Profile, chance: &mut Chance) -> Profile {
     let policies = match strict {
         // Its outbox is never full, and what is replaced before would be missed.
         true => [
@@ -189,7 +216,35 @@ fn profile(strict: bool, chance: &mut Chance) -> Profile {
             false => Duration::ZERO,
         },
         slow,
-        ..Profile::quiet()
+        ..limits
+    }
+}
+
+/// What each may say in how much time, in some plays; of a chance of its own, so that the same seeds are
+/// the same plays otherwise. Nobody who is slowed down misses anything for it.
+fn rates(strict: bool, message_size_max: usize, seed: u64) -> Rates {
+    let chance = &mut Chance::new(seed ^ 0x0072_6174_6573);
+    if !chance.roll(0.3) {
+        return Rates::default();
+    }
+    let policy = match strict || chance.roll(0.5) {
+        true => RatePolicy::Slow,
+        false => RatePolicy::Close,
+    };
+    let size = u32::try_from(message_size_max).expect("far less");
+    let messages = Rate {
+        per_second: [1, 5, 50, 1_000][chance.below(4)],
+        burst: [1, 10, 0][chance.below(3)],
+    };
+    let bytes = Rate {
+        per_second: (size / [1, 5, 20][chance.below(3)]).max(100),
+        burst: [0, size + 14, 10 * size][chance.below(3)],
+    };
+    let only = chance.below(3);
+    Rates {
+        messages: if only == 1 { Rate::default() } else { messages },
+        bytes: if only == 2 { Rate::default() } else { bytes },
+        policy,
     }
 }
 
@@ -223,17 +278,19 @@ fn faults(chance: &mut Chance) -> Faults {
 fn generous(chance: &mut Chance) -> Limits {
     Limits {
         message_size_max: [65_536, 400_000][chance.below(2)],
-        outbox_bytes_max: 1 << 30,
         handshake_timeout: PATIENCE,
-        message_timeout: PATIENCE,
-        send_timeout: PATIENCE,
-        close_timeout: PATIENCE,
         linger_timeout: PATIENCE,
         mailbox_letters_max: [1, 2, 16, 1024][chance.below(4)],
         mail_bytes_max: [2_000, 100_000, 4 << 20][chance.below(3)],
         task_bytes_max: [100, 20_000, 1 << 20][chance.below(3)],
         tasks_max: TASKS_MAX,
-        profile: Profile::quiet(),
+        profile: Profile {
+            outbox_bytes_max: 1 << 30,
+            message_timeout: PATIENCE,
+            send_timeout: PATIENCE,
+            close_timeout: PATIENCE,
+            ..Profile::quiet()
+        },
         ..Limits::default()
     }
 }
@@ -241,20 +298,26 @@ fn generous(chance: &mut Chance) -> Limits {
 /// Limits that everybody meets.
 fn tight(chance: &mut Chance) -> Limits {
     let outbox_bytes_max = [4_000, 20_000, 192 * 1024][chance.below(3)];
-    Limits {
-        message_size_max: [1_000, 20_000, 65_536][chance.below(3)],
+    let message_size_max = [1_000, 20_000, 65_536][chance.below(3)];
+    let outbox_pause_size = outbox_bytes_max / (2 + chance.below(4));
+    let handshake_timeout = Duration::from_millis(200) + millis(chance, 10_000);
+    let profile = Profile {
         outbox_bytes_max,
-        outbox_pause_size: outbox_bytes_max / (2 + chance.below(4)),
-        handshake_timeout: Duration::from_millis(200) + millis(chance, 10_000),
+        outbox_pause_size,
         message_timeout: Duration::from_millis(200) + millis(chance, 20_000),
         send_timeout: Duration::from_millis(200) + millis(chance, 20_000),
         close_timeout: Duration::from_millis(200) + millis(chance, 5_000),
+        ..Profile::quiet()
+    };
+    Limits {
+        message_size_max,
+        handshake_timeout,
         linger_timeout: Duration::from_millis(200) + millis(chance, 5_000),
         mailbox_letters_max: [1, 4, 1024][chance.below(3)],
         mail_bytes_max: [0, 10_000, 1 << 20][chance.below(3)],
         task_bytes_max: [100, 20_000, 1 << 20][chance.below(3)],
         tasks_max: TASKS_MAX,
-        profile: Profile::quiet(),
+        profile,
         ..Limits::default()
     }
 }

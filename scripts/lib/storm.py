@@ -1,0 +1,77 @@
+"""Measures what a reconnect storm does to the echoes of those who stay, with and without a rate of admission.
+
+Each round is one server for each row: echoes alone, beside a storm without a rate, beside the same storm with one.
+"""
+
+import argparse
+import json
+import re
+import urllib.request
+
+import measure
+
+
+def refused(server):
+    """How many handshakes the server has refused for its rate."""
+    with urllib.request.urlopen(f"{server.admin}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    pattern = r'^tidegate_handshake_refusals_total\{[^}]*cause="rate"[^}]*\} ([0-9]+)'
+    return sum(int(count) for count in re.findall(pattern, metrics, re.MULTILINE))
+
+
+def run(chosen, rate, storm):
+    """One row: the p99 of the echoes, when the last client was back, how often one was refused."""
+    options = ["--shards", str(chosen.shards)]
+    if rate:
+        options += ["--handshake-rate", str(rate)]
+    # The clients connect slowly enough for any rate, and drop all at once in the midst of the echoes.
+    ramp = max(1, (rate or chosen.rate) * 3 // 4)
+    seconds = chosen.clients // ramp + chosen.seconds
+    with measure.tidegate(*options, core=None) as server:
+        echo = measure.start_bench(
+            server, "echo", "-c", 100, "-r", 1000, "-d", f"{seconds}s", "--busy-max", 100, core=None
+        )
+        back = None
+        if storm:
+            command = measure.bench_command(
+                server, "storm", ["-c", chosen.clients, "--ramp", ramp, "--backoff", "200ms"], None
+            )
+            back = measure.reported(command)
+        said, _ = echo.communicate(timeout=measure.RUN_WITHIN + seconds)
+        if echo.returncode != 0:
+            raise measure.Failed(f"the echoes failed: {said}")
+        report = json.loads(said)
+        latency = report["latency_us"]
+        if latency is None:
+            raise measure.Failed(f"the load client was the bottleneck: {report['client_bottleneck']}")
+        return latency["p99"], back, refused(server), report
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/storm", description=__doc__)
+    parser.add_argument("clients", nargs="?", type=int, default=8_000, help="of the storm [%(default)s]")
+    parser.add_argument("--rate", type=int, default=1_000, help="let in each second [%(default)s]")
+    parser.add_argument("--shards", type=int, default=1, help="of the server [%(default)s]")
+    parser.add_argument("--seconds", type=int, default=15, help="of echoes after the clients are there [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
+    chosen = parser.parse_args()
+
+    rows = [("echoes alone", None, False), ("a storm, no rate", None, True), ("a storm, a rate", chosen.rate, True)]
+    measured = {name: [] for name, _, _ in rows}
+    report = None
+    for _ in range(chosen.rounds):
+        for name, rate, storm in rows:
+            p99, back, count, report = run(chosen, rate, storm)
+            measured[name].append(p99)
+            told = f", {count} refused" if storm else ""
+            print(f"{name:>18}: p99 {p99 / 1000:8.2f} ms{told}", flush=True)
+            if back and back["connections_opened"] != chosen.clients:
+                raise SystemExit(f"only {back['connections_opened']} of {chosen.clients} opened")
+    alone = measured["echoes alone"]
+    for name, _, _ in rows:
+        ratios = [p99 / before for p99, before in zip(measured[name], alone)]
+        print(f"{name:>18}: {measure.spread(ratios, 2)} times the p99 of echoes alone")
+    print(f"{chosen.clients} clients, {chosen.rate} a second, on {measure.where(report)}")
+
+
+main()
