@@ -15,9 +15,7 @@ use crate::compression::Budget;
 use crate::counters::Shared;
 use crate::listing::Part;
 use crate::mailbox::{Address, Letter};
-use crate::survey::following::{Ends, Following};
 use crate::survey::listing::{Disconnecting, Listing, Recalling, Who};
-use crate::survey::ranking::{Order, Ranking};
 use crate::survey::{Memory, Task};
 use crate::{
     Busy, Closed, ConnectionFilter, ConnectionId, ConnectionInfo, Farewell, Key, Ports, Snapshot,
@@ -76,7 +74,7 @@ pub struct Answered<T> {
 }
 
 impl<T> Answered<T> {
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Answered<U> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Answered<U> {
         Answered {
             value: change(self.value),
             complete: self.complete,
@@ -86,7 +84,7 @@ impl<T> Answered<T> {
 
 impl<T> Answered<Vec<T>> {
     /// Of each shard that was asked, what it has answered.
-    fn of(parts: Vec<Option<T>>) -> Self {
+    pub(crate) fn of(parts: Vec<Option<T>>) -> Self {
         Self {
             complete: parts.iter().all(Option::is_some),
             value: parts.into_iter().flatten().collect(),
@@ -228,39 +226,6 @@ impl Handle {
         })
     }
 
-    /// Those `count_max` connections that are meant and have most of something, the most first;
-    /// whoever has nothing of it is left out. All shards together have `timeout`.
-    #[must_use]
-    pub fn ranked(
-        &self,
-        filter: &ConnectionFilter,
-        order: Order,
-        count_max: usize,
-        timeout: Duration,
-    ) -> Answered<Vec<ConnectionInfo>> {
-        let parts: Vec<Option<Vec<ConnectionInfo>>> = self.ask(timeout, |answer, shard| {
-            let listing = Listing::new(bounded(0).0, filter.clone(), shard, count_max);
-            Some(Task::Rank(Ranking::new(answer, listing, order, count_max)))
-        });
-        Answered::of(parts).map(|parts| {
-            let mut found: Vec<_> = parts.into_iter().flatten().collect();
-            found.sort_by_key(|info| (std::cmp::Reverse(order.of(info)), info.id));
-            found.truncate(count_max);
-            found
-        })
-    }
-
-    /// How those connections of each shard ended that have ended since `after` told, in order:
-    /// [`Ends::next`] of the time before, or 0 for all. A shard that does not answer within
-    /// `timeout` has none, and may be asked for the same again.
-    #[must_use]
-    pub fn ends(&self, after: &[u64], timeout: Duration) -> Vec<Option<Ends>> {
-        self.ask(timeout, |answer, shard| {
-            let after = after.get(shard).copied().unwrap_or_default();
-            Some(Task::Follow(Following::new(answer, after)))
-        })
-    }
-
     /// How the last `count_max` connections ended, the newest first: at most 4,096 of each shard
     /// are remembered. All shards together have `timeout`.
     #[must_use]
@@ -332,7 +297,7 @@ impl Handle {
 
     /// Asks all shards for which there is a task, and waits for their answers until all have had
     /// `timeout`: `None` for each that has not answered.
-    fn ask<T>(
+    pub(crate) fn ask<T>(
         &self,
         timeout: Duration,
         task: impl Fn(Sender<T>, usize) -> Option<Task>,

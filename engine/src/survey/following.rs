@@ -1,8 +1,12 @@
 //! The ends of a shard's connections in order, for whoever writes them down: each is told once.
 
+use std::time::Duration;
+
 use crossbeam_channel::Sender;
 
+use super::Task;
 use super::listing::RECORDS_STEP;
+use crate::Handle;
 use crate::closed::{Closed, Ring};
 
 /// How some connections of a shard ended.
@@ -14,6 +18,19 @@ pub struct Ends {
     pub next: u64,
     /// How many have been forgotten before anybody has asked.
     pub missed: u64,
+}
+
+impl Handle {
+    /// How those connections of each shard ended that have ended since `after` told, in order:
+    /// [`Ends::next`] of the time before, or 0 for all. A shard that does not answer within
+    /// `timeout` has none, and may be asked for the same again.
+    #[must_use]
+    pub fn ends(&self, after: &[u64], timeout: Duration) -> Vec<Option<Ends>> {
+        self.ask(timeout, |answer, shard| {
+            let after = after.get(shard).copied().unwrap_or_default();
+            Some(Task::Follow(Following::new(answer, after)))
+        })
+    }
 }
 
 /// Ends that are being copied.

@@ -6,13 +6,15 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::ops::Range;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, bounded};
 
+use super::Task;
 use super::listing::Listing;
 use crate::connection::{Connection, NONE};
 use crate::core::Core;
-use crate::{ConnectionInfo, Handler};
+use crate::{Answered, ConnectionFilter, ConnectionInfo, Handle, Handler};
 
 /// What they are ranked by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,30 @@ impl Order {
                     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
                 }),
         }
+    }
+}
+
+impl Handle {
+    /// Those `count_max` connections that are meant and have most of something, the most first;
+    /// whoever has nothing of it is left out. All shards together have `timeout`.
+    #[must_use]
+    pub fn ranked(
+        &self,
+        filter: &ConnectionFilter,
+        order: Order,
+        count_max: usize,
+        timeout: Duration,
+    ) -> Answered<Vec<ConnectionInfo>> {
+        let parts: Vec<Option<Vec<ConnectionInfo>>> = self.ask(timeout, |answer, shard| {
+            let listing = Listing::new(bounded(0).0, filter.clone(), shard, count_max);
+            Some(Task::Rank(Ranking::new(answer, listing, order, count_max)))
+        });
+        Answered::of(parts).map(|parts| {
+            let mut found: Vec<_> = parts.into_iter().flatten().collect();
+            found.sort_by_key(|info| (Reverse(order.of(info)), info.id));
+            found.truncate(count_max);
+            found
+        })
     }
 }
 
