@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
-use crate::ask::AdminPlace;
 use crate::auth;
 use crate::check::{CheckSettings, Comparison, Output};
 use crate::config::Inputs;
@@ -17,6 +16,7 @@ use crate::doctor::DoctorSettings;
 use crate::failure::Failure;
 use crate::top::TopSettings;
 
+mod check;
 mod doctor;
 mod extras;
 mod flags;
@@ -52,8 +52,8 @@ enum Verb {
     #[command(after_help = SERVE_AFTER_HELP, next_line_help = true)]
     Serve(ServeOptions),
     /// Say what is wrong with a configuration, what it means, or what it would change
-    #[command(after_help = CHECK_AFTER_HELP, next_line_help = true)]
-    CheckConfig(CheckOptions),
+    #[command(after_help = check::AFTER_HELP, next_line_help = true)]
+    CheckConfig(check::CheckOptions),
     /// Print a configuration with every key at its default
     GenConfig(GenOptions),
     /// Say how many connections this host holds, what stops it first, and what mends that
@@ -117,18 +117,6 @@ Examples:
   tidegate serve --listen 0.0.0.0:8080 --origin https://app.example.com
   curl -d 'hello' http://127.0.0.1:9090/publish/lobby";
 
-const CHECK_AFTER_HELP: &str = "\
-It also takes the flags of `tidegate serve`, and the environment, as the server does.
-
-Exit codes:
-  0 nothing is wrong   1 the running server cannot be asked, or has read no file   2 wrong usage
-  77 a file may not be read   78 bad configuration
-
-Examples:
-  tidegate check-config -c tidegate.toml -v
-  tidegate check-config -c tidegate.toml --diff new.toml
-  tidegate check-config --dry-run";
-
 /// Which file, and whether to check it only.
 #[derive(Debug, Args)]
 struct TestOptions {
@@ -153,37 +141,6 @@ struct ServeOptions {
 
     #[command(flatten)]
     extras: ServeExtras,
-}
-
-/// The options of `tidegate check-config` as they are written.
-#[derive(Debug, Args)]
-struct CheckOptions {
-    /// The configuration; without this it is found as the server finds it
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Show every value, and where it comes from
-    #[arg(short, long)]
-    verbose: bool,
-
-    /// The same as JSON
-    #[arg(long)]
-    json: bool,
-
-    /// Show what would change if this file were the configuration
-    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
-    diff: Option<PathBuf>,
-
-    /// Show what a reload of the server that runs would change
-    #[arg(long)]
-    dry_run: bool,
-
-    /// Where that server's admin port is [default: as configured]
-    #[arg(long, value_name = "ADDRESS", requires = "dry_run")]
-    at: Option<AdminPlace>,
-
-    #[command(flatten)]
-    flags: Flags<true>,
 }
 
 /// The options of `tidegate gen-config` as they are written.
@@ -291,33 +248,6 @@ impl TestOptions {
             output: Output::Verdict,
             comparison: Comparison::None,
         })
-    }
-}
-
-impl CheckOptions {
-    fn mean(self, environment: Vec<(OsString, OsString)>) -> CheckSettings {
-        let comparison = match self.diff {
-            Some(path) => Comparison::File(path),
-            None if self.dry_run => Comparison::Running(self.at),
-            None => Comparison::None,
-        };
-        let output = if self.json {
-            Output::Json
-        } else if self.verbose {
-            Output::Table
-        } else {
-            Output::Verdict
-        };
-        let inputs = Inputs {
-            flags: self.flags.settings,
-            file: self.config,
-            environment,
-        };
-        CheckSettings {
-            inputs,
-            output,
-            comparison,
-        }
     }
 }
 

@@ -124,8 +124,7 @@ fn every_metric_has_its_line_on_the_page_and_every_line_its_metric() {
     for (name, (_, labels, _)) in &families {
         for label in labels.split(", ").filter(|label| !label.is_empty()) {
             let known = [
-                "limit", "shard", "reason", "cause", "policy", "kind", "level", "result",
-                "version",
+                "limit", "shard", "reason", "cause", "policy", "kind", "level", "result", "version",
             ];
             assert!(
                 known.contains(&label),
