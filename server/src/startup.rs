@@ -81,22 +81,11 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
     )
     .map_err(|error| Failure::failed(format!("cannot watch for signals and operators: {error}")))?;
 
-    let address = engine.address();
     say(&version());
     if let Some(file) = &live.configuration().file {
         say(&format!("configuration {}", file.display()));
     }
-    let path = example_path(&live.configuration());
-    if engine.secure_address() != Some(address) {
-        say(&format!(
-            "listening on http://{address} (ws://{address}{path})"
-        ));
-    }
-    if let Some(address) = engine.secure_address() {
-        say(&format!(
-            "listening on https://{address} (wss://{address}{path})"
-        ));
-    }
+    say_addresses(&engine, &live);
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
@@ -170,6 +159,22 @@ fn start_watching(
     };
     admin::start(listener, admin)?;
     Ok(voice)
+}
+
+/// Says where clients connect.
+fn say_addresses(engine: &Engine, live: &Live) {
+    let address = engine.address();
+    let path = example_path(&live.configuration());
+    if engine.secure_address() != Some(address) {
+        say(&format!(
+            "listening on http://{address} (ws://{address}{path})"
+        ));
+    }
+    if let Some(address) = engine.secure_address() {
+        say(&format!(
+            "listening on https://{address} (wss://{address}{path})"
+        ));
+    }
 }
 
 /// Writes a line to stdout at once. Nobody need be listening there.
