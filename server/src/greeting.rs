@@ -1,6 +1,33 @@
 //! How the server says on what it runs.
 
-use tidegate_engine::{DriverInfo, HostInfo, ShardInfo};
+use tidegate_engine::{DriverInfo, Engine, HostInfo, ShardInfo};
+
+use crate::config::Configuration;
+
+/// Where clients connect: a line for each port.
+pub(crate) fn addresses(engine: &Engine, configuration: &Configuration) -> Vec<String> {
+    let (address, secure) = (engine.address(), engine.secure_address());
+    let path = example_path(configuration);
+    let plain = (secure != Some(address))
+        .then(|| format!("listening on http://{address} (ws://{address}{path})"));
+    let secure =
+        secure.map(|address| format!("listening on https://{address} (wss://{address}{path})"));
+    plain.into_iter().chain(secure).collect()
+}
+
+/// Where a client could try: at an endpoint that is there.
+fn example_path(configuration: &Configuration) -> String {
+    let paths = configuration
+        .endpoints
+        .iter()
+        .filter_map(|one| one.path("path"));
+    let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
+    // The page's own room goes first.
+    paths.sort_by_key(|path| path != "/ws/{topic}");
+    paths
+        .first()
+        .map_or("/".to_owned(), |path| path.replace("{topic}", "lobby"))
+}
 
 pub(crate) fn show_shards(shards: &[ShardInfo]) -> String {
     let count = shards.len();

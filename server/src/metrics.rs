@@ -278,35 +278,40 @@ impl Collector for Server {
             },
         )?;
         write_rate_limits(&mut encoder, &shards)?;
-        let help = "Handshakes that were refused or failed, by cause";
-        write_causes(
-            &mut encoder,
-            "tidegate_handshake_refusals",
-            help,
-            "cause",
-            &shards,
-            |shard| {
-                let causes = shard.refusals();
-                causes.filter(|(cause, _)| !is_of_tls(cause)).collect()
-            },
-        )?;
-        let help =
-            "Connections that TLS failed for, by cause; peer_ is what the client said in its alert";
-        write_causes(
-            &mut encoder,
-            "tidegate_tls_failures",
-            help,
-            "cause",
-            &shards,
-            |shard| {
-                let causes = shard.refusals();
-                let causes = causes.filter(|(cause, _)| is_of_tls(cause));
-                causes
-                    .map(|(cause, count)| (&cause[TLS.len()..], count))
-                    .collect()
-            },
-        )
+        write_refusals(&mut encoder, &shards)
     }
+}
+
+/// Handshakes that failed, and connections that TLS failed for.
+fn write_refusals(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -> fmt::Result {
+    let help = "Handshakes that were refused or failed, by cause";
+    write_causes(
+        encoder,
+        "tidegate_handshake_refusals",
+        help,
+        "cause",
+        shards,
+        |shard| {
+            let causes = shard.refusals();
+            causes.filter(|(cause, _)| !is_of_tls(cause)).collect()
+        },
+    )?;
+    let help =
+        "Connections that TLS failed for, by cause; peer_ is what the client said in its alert";
+    write_causes(
+        encoder,
+        "tidegate_tls_failures",
+        help,
+        "cause",
+        shards,
+        |shard| {
+            let causes = shard.refusals();
+            let causes = causes.filter(|(cause, _)| is_of_tls(cause));
+            causes
+                .map(|(cause, count)| (&cause[TLS.len()..], count))
+                .collect()
+        },
+    )
 }
 
 fn write_round_trips(encoder: &mut DescriptorEncoder<'_>, shards: &[Snapshot]) -> fmt::Result {

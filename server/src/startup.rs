@@ -99,22 +99,13 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
             Failure::failed(format!("cannot watch for signals and operators: {error}"))
         })?;
 
-    let address = engine.address();
     say(&version());
     if let Some(file) = &live.configuration().file {
         say(&format!("configuration {}", file.display()));
     }
-    let path = example_path(&live.configuration());
-    if engine.secure_address() != Some(address) {
-        say(&format!(
-            "listening on http://{address} (ws://{address}{path})"
-        ));
-    }
-    if let Some(address) = engine.secure_address() {
-        say(&format!(
-            "listening on https://{address} (wss://{address}{path})"
-        ));
-    }
+    greeting::addresses(&engine, &live.configuration())
+        .iter()
+        .for_each(|line| say(line));
     say(&format!("admin on http://{admin_address}"));
     say(&format!(
         "{}, with {}, on {}",
@@ -129,7 +120,7 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
     }
     phase.enter(Phase::Ready);
     say("ready");
-    supervisor::ready(&format!("serving on {address}"));
+    supervisor::ready(&format!("serving on {}", engine.address()));
     if let Some(ready) = inheritance.ready {
         inheritance::say_ready(ready);
     }
@@ -275,20 +266,6 @@ pub(crate) fn complain(line: &str) {
             let _ = writeln!(io::stderr(), "tidegate: {line}");
         }
     }
-}
-
-/// Where a client could try: at an endpoint that is there.
-fn example_path(configuration: &Configuration) -> String {
-    let paths = configuration
-        .endpoints
-        .iter()
-        .filter_map(|one| one.path("path"));
-    let mut paths: Vec<String> = paths.map(ToString::to_string).collect();
-    // The page's own room goes first.
-    paths.sort_by_key(|path| path != "/ws/{topic}");
-    paths
-        .first()
-        .map_or("/".to_owned(), |path| path.replace("{topic}", "lobby"))
 }
 
 fn core_count() -> usize {

@@ -1,6 +1,11 @@
 //! Hostile TLS: garbage, halves, floods, and bytes that were changed on the way. After any of it the
 //! server is alive, others have not noticed, and the cause is counted.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod support;
 
 use std::io::{Read, Write};

@@ -1,6 +1,11 @@
 //! TLS spoken by others: OpenSSL for versions, ciphers, names and sessions; npm's ws and Python's
 //! websockets for WebSockets in it.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod support;
 
 use std::process::{Command, Stdio};

@@ -1,6 +1,11 @@
 //! TLS as operators configure it: who gets in, with which certificate, who is refused and for which
 //! cause, and what changes while the server runs.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, although not all marked as such"
+)]
+
 mod support;
 
 use std::fs;
