@@ -66,13 +66,20 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
         descriptors: settings.descriptors,
         host: settings.host,
     };
-    files.check()?;
+    // The log is not kept yet, and is to have this.
+    let told = |failure: Failure| {
+        let _ = open_log(&live.configuration());
+        failure
+    };
+    files.check().map_err(told)?;
 
     let phase = Arc::new(PhaseCell::default());
-    let mut inheritance = Inheritance::take(&inputs.environment)?;
-    let admin_listener = ports::bind_admin(settings.admin, &values, &mut inheritance)?;
-    let ports = ports::bind_clients(settings, &values, shards, &mut inheritance)?;
-    let sandbox = sandbox::enter(&live.configuration(), key_log, inheritance.fenced)?;
+    let mut inheritance = Inheritance::take(&inputs.environment).map_err(told)?;
+    let admin_listener =
+        ports::bind_admin(settings.admin, &values, &mut inheritance).map_err(told)?;
+    let ports = ports::bind_clients(settings, &values, shards, &mut inheritance).map_err(told)?;
+    let sandbox =
+        sandbox::enter(&live.configuration(), key_log, inheritance.fenced).map_err(told)?;
     let admin_address = admin_listener.local_addr().unwrap_or(settings.admin);
     // Behind the fences, since the thread that writes it must be as well.
     let log = open_log(&live.configuration())?;
