@@ -203,6 +203,9 @@ mod tests {
         let waiting = TcpStream::connect(address).unwrap();
         let next = Port::take_over(lent, 3).unwrap();
         assert_eq!((next.address(), next.socket_count()), (address, 3));
+        let _all: Vec<_> = (0..3)
+            .map(|shard| next.listener(shard, 3, SocketOptions::default()).unwrap())
+            .collect();
         let fewer = Port::take_over(next.lend().unwrap(), 1).unwrap();
         assert_eq!(fewer.socket_count(), 1);
         drop(waiting);

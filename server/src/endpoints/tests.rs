@@ -1,3 +1,5 @@
+//! Which path leads where.
+
 use crate::config::Inputs;
 use crate::live::Live;
 
