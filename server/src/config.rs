@@ -9,6 +9,7 @@
 //!                      └─▶ gen-config, docs/configuration.md
 //! ```
 
+mod checks;
 mod file;
 pub(crate) mod listing;
 mod openness;
@@ -21,22 +22,18 @@ pub(crate) mod value;
 pub(crate) mod values;
 pub(crate) mod written;
 
-use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pattern::Pattern;
 use schema::{DEFAULT_ENDPOINTS, ENDPOINT_KEYS, KEYS, VARIABLE_PREFIX};
 use source::{Fault, Faults, Source, excerpt};
 use values::{Setting, Values};
 
 use crate::auth::Auth;
-use crate::settings;
 use crate::tls::{self, Material};
 use crate::token::Tokens;
-use crate::units::{show_size, show_span};
 
 /// What a configuration is made from. It can be read again: files change.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +109,7 @@ impl Inputs {
         }
         let endpoints = content.endpoints.unwrap_or_else(default_endpoints);
         if faults.is_empty() {
-            faults = check(&values, &endpoints);
+            faults = checks::check(&values, &endpoints);
         }
         if !faults.is_empty() {
             let forbidden = false;
@@ -245,121 +242,6 @@ fn default_endpoints() -> Vec<Values> {
         values
     };
     DEFAULT_ENDPOINTS.into_iter().map(endpoint).collect()
-}
-
-/// What no key can know alone.
-fn check(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let (listen, admin) = (
-        values.address("server.listen"),
-        values.address("admin.listen"),
-    );
-    if listen == admin && listen.port() != 0 {
-        let sources = [
-            values.source("server.listen"),
-            values.source("admin.listen"),
-        ];
-        // The one that somebody has written.
-        let source = sources.into_iter().min_by_key(|source| match source {
-            Source::File(_) => 0,
-            Source::Environment(_) => 1,
-            Source::Flag(_) => 2,
-            Source::Default => 3,
-        });
-        let text = format!("clients and operators have the same address, {listen}");
-        faults.push(Fault::new(
-            source.cloned().unwrap_or(Source::Default),
-            &text,
-        ));
-    }
-    faults.extend(check_bursts(values, endpoints));
-    if !admin.ip().is_loopback()
-        && values.text("admin.token-file").is_empty()
-        && !values.switch("admin.open")
-    {
-        let text = format!(
-            "anybody who reaches {admin} would be an operator: say with admin.token-file (--admin-token-file) \
-             who is, or that only the network keeps others away with admin.open = true"
-        );
-        faults.push(Fault::new(values.source("admin.listen").clone(), &text));
-    }
-    let proxied = values.choice("server.proxy-protocol");
-    if proxied != "off" && values.networks("server.trusted-proxies").is_empty() {
-        let source = values.source("server.proxy-protocol").clone();
-        let text =
-            "server.proxy-protocol needs server.trusted-proxies: nobody else may speak for others";
-        faults.push(Fault::new(source, text));
-    }
-    let timeout = values.span("server.drain-timeout");
-    if let Some(spread) = values.span_or_auto("server.drain-spread")
-        && spread > timeout
-    {
-        let text = format!(
-            "the closes are spread over {}, and the drain ends after {}",
-            show_span(spread),
-            show_span(timeout)
-        );
-        faults.push(Fault::new(
-            values.source("server.drain-spread").clone(),
-            &text,
-        ));
-    }
-    if let Some(secure) = values.address_or_off("tls.listen") {
-        let plain = (!values.switch("tls.only")).then_some(listen);
-        if secure.port() != 0 && (Some(secure) == plain || secure == admin) {
-            let text = format!("tls.listen is {secure}, where others connect: choose another port");
-            faults.push(Fault::new(values.source("tls.listen").clone(), &text));
-        }
-    } else if values.switch("tls.only") {
-        let text = "tls.only leaves no port: write tls.listen";
-        faults.push(Fault::new(values.source("tls.only").clone(), text));
-    }
-    let mut seen: HashMap<String, &Source> = HashMap::new();
-    for endpoint in endpoints {
-        let Some(path) = endpoint.path("path") else {
-            continue;
-        };
-        let source = endpoint.source("path");
-        let mut fault = |text: String| faults.push(Fault::new(source.clone(), &text));
-        if let Some(before) = seen.insert(path.to_string(), source) {
-            fault(format!("{path} is already an endpoint, at {before}"));
-        }
-        if *path == Pattern::Exact("/".to_owned()) && values.switch("server.page") {
-            fault("/ is the page; write page = false in [server] to have it".to_owned());
-        }
-        match (endpoint.choice("kind"), path) {
-            ("echo", Pattern::Topic(_)) => {
-                fault(format!("{path}: an echo has no topic"));
-            }
-            (kind @ ("topic" | "feed"), Pattern::Exact(_)) => {
-                fault(format!(
-                    "{path}: a {kind} needs {{topic}} as its last segment"
-                ));
-            }
-            _ => {}
-        }
-    }
-    faults
-}
-
-/// A message that is larger than what may be said at once could never come.
-fn check_bursts(values: &Values, endpoints: &[Values]) -> Vec<Fault> {
-    let fault = |here: &Values| {
-        let (burst, largest) = settings::burst_below_message(here)?;
-        let text = format!(
-            "a byte-burst of {} leaves no room for a max-message of {} and its header",
-            show_size(burst),
-            show_size(largest)
-        );
-        Some(Fault::new(here.source("limits.byte-burst").clone(), &text))
-    };
-    let own = endpoints.iter().map(|own| values.overridden_by(own));
-    let mut faults: Vec<Fault> = own.filter_map(|here| fault(&here)).collect();
-    faults.extend(fault(values));
-    // Endpoints that only inherit say the same.
-    let mut seen = HashSet::new();
-    faults.retain(|fault| seen.insert(fault.to_string()));
-    faults
 }
 
 /// Room for one largest message of any endpoint and many small ones, unless it is written.

@@ -51,6 +51,16 @@ pub(crate) enum Ownership {
     Handed,
 }
 
+impl Ownership {
+    pub(crate) fn of(is_supervised: bool, shares_port: bool) -> Self {
+        match (is_supervised, shares_port) {
+            (true, _) => Self::Handed,
+            (_, true) => Self::Shared,
+            _ => Self::Alone,
+        }
+    }
+}
+
 /// Ends the server, once.
 #[derive(Debug, Clone)]
 pub(crate) struct Ending(Arc<Inner>);

@@ -1,11 +1,35 @@
 //! How the server says on what it runs.
 
+use std::net::SocketAddr;
+
 use tidegate_engine::{DriverInfo, Engine, HostInfo, ShardInfo};
 
 use crate::config::Configuration;
+use crate::options::version;
+
+/// What the server is and where it is, in lines.
+pub(crate) fn lines(
+    engine: &Engine,
+    configuration: &Configuration,
+    admin: SocketAddr,
+) -> Vec<String> {
+    let file = configuration.file.as_ref();
+    let file = file.map(|file| format!("configuration {}", file.display()));
+    let mut lines = vec![version()];
+    lines.extend(file);
+    lines.extend(addresses(engine, configuration));
+    lines.push(format!("admin on http://{admin}"));
+    lines.push(format!(
+        "{}, with {}, on {}",
+        show_shards(engine.shards()),
+        show_driver(engine.driver()),
+        show_host(engine.host())
+    ));
+    lines
+}
 
 /// Where clients connect: a line for each port.
-pub(crate) fn addresses(engine: &Engine, configuration: &Configuration) -> Vec<String> {
+fn addresses(engine: &Engine, configuration: &Configuration) -> Vec<String> {
     let (address, secure) = (engine.address(), engine.secure_address());
     let path = example_path(configuration);
     let plain = (secure != Some(address))
@@ -29,7 +53,7 @@ fn example_path(configuration: &Configuration) -> String {
         .map_or("/".to_owned(), |path| path.replace("{topic}", "lobby"))
 }
 
-pub(crate) fn show_shards(shards: &[ShardInfo]) -> String {
+fn show_shards(shards: &[ShardInfo]) -> String {
     let count = shards.len();
     let noun = if count == 1 { "shard" } else { "shards" };
     let cores: Vec<String> = shards
@@ -55,14 +79,14 @@ pub(crate) fn show_shards(shards: &[ShardInfo]) -> String {
     }
 }
 
-pub(crate) fn show_driver(info: &DriverInfo) -> String {
+fn show_driver(info: &DriverInfo) -> String {
     match &info.reason {
         None => info.io.to_string(),
         Some(reason) => format!("{}, without io_uring: {reason}", info.io),
     }
 }
 
-pub(crate) fn show_host(info: &HostInfo) -> String {
+fn show_host(info: &HostInfo) -> String {
     match &info.reason {
         None => info.host.to_string(),
         Some(reason) => format!("{}, without glommio: {reason}", info.host),

@@ -22,7 +22,7 @@ use crate::greeting;
 use crate::inheritance::{self, Inheritance};
 use crate::live::{Live, View};
 use crate::log::{self, Log, Record, Sink, news};
-use crate::options::{ServeExtras, version};
+use crate::options::ServeExtras;
 use crate::phase::{Phase, PhaseCell};
 use crate::ports;
 use crate::reload::Reloader;
@@ -93,11 +93,7 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
         files_max: files.total(),
         supervised: inheritance.supervised,
         fenced: inheritance.fenced || sandbox::is_wanted(&live.configuration()),
-        ownership: match (inheritance.supervised, settings.share_port) {
-            (true, _) => Ownership::Handed,
-            (_, true) => Ownership::Shared,
-            _ => Ownership::Alone,
-        },
+        ownership: Ownership::of(inheritance.supervised, settings.share_port),
         log,
         tls,
     };
@@ -106,20 +102,8 @@ pub(crate) fn serve(inputs: Inputs, extras: ServeExtras) -> Result<(), Failure> 
             Failure::failed(format!("cannot watch for signals and operators: {error}"))
         })?;
 
-    say(&version());
-    if let Some(file) = &live.configuration().file {
-        say(&format!("configuration {}", file.display()));
-    }
-    greeting::addresses(&engine, &live.configuration())
-        .iter()
-        .for_each(|line| say(line));
-    say(&format!("admin on http://{admin_address}"));
-    say(&format!(
-        "{}, with {}, on {}",
-        greeting::show_shards(engine.shards()),
-        greeting::show_driver(engine.driver()),
-        greeting::show_host(engine.host())
-    ));
+    let lines = greeting::lines(&engine, &live.configuration(), admin_address);
+    lines.iter().for_each(|line| say(line));
     say(&files.show());
     say(&sandbox);
     if let Some(doubt) = sandbox::doubt(&live.configuration()) {

@@ -136,12 +136,7 @@ impl Kind {
             Self::Switch => text.parse().map(Value::Switch).map_err(|_| self.allowed()),
             Self::Origins => parse_list(text).map(Value::Origins),
             Self::Networks => parse_list(text).map(Value::Networks),
-            Self::Files => {
-                let paths = text.split(',').map(str::trim);
-                let paths = paths.filter(|path| !path.is_empty());
-                let paths: Result<_, String> = paths.map(parse_file).collect();
-                paths.map(Value::Files)
-            }
+            Self::Files => parse_files(text).map(Value::Files),
             Self::Path => text.parse().map(Value::Path),
             Self::Topics => {
                 let patterns = text.split(',').map(|pattern| pattern.trim().parse());
@@ -356,6 +351,13 @@ fn parse_list<T: FromStr<Err = String>>(text: &str) -> Result<Vec<T>, String> {
     let items = text.split(',').map(str::trim);
     let items = items.filter(|item| !item.is_empty());
     items.map(str::parse).collect()
+}
+
+/// Paths of files that stand between commas.
+fn parse_files(text: &str) -> Result<Vec<String>, String> {
+    let paths = text.split(',').map(str::trim);
+    let paths = paths.filter(|path| !path.is_empty());
+    paths.map(parse_file).collect()
 }
 
 fn show_all(items: &[impl ToString]) -> Vec<String> {
