@@ -24,8 +24,8 @@ fn busy_server() -> Server {
     let server = Server::with(&["--ping-interval", "100ms", "--pings-missed", "100"]);
     let mut client = server.open("/ws/room");
     client.text("hello");
-    drop(client);
-    server.until_metric("tidegate_closes_total", &[("reason", "ended")], 1);
+    client.closes();
+    server.until_metric("tidegate_closes_total", &[("reason", "closed_by_peer")], 1);
     let mut refused = server.connect();
     refused.send(b"GET /nowhere HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
     refused.all();
