@@ -166,17 +166,21 @@ fn who_is_not_there_or_cannot_be_become_ends_the_start() {
 fn the_server_that_follows_is_fenced_in_as_well() {
     let server = Server::with(&["--landlock", "on", "--seccomp", "on"]);
     server.signal(Signal::USR2);
-    let mut line = String::new();
-    while !line.starts_with("sandbox: ") {
-        line = server.says().expect("the next one speaks");
+    // Both speak, and nobody says who is first.
+    let (mut fence, mut successor) = (None, None);
+    while fence.is_none() || successor.is_none() {
+        let line = server.says().expect("both speak");
+        if line.starts_with("sandbox: ") {
+            fence = Some(line);
+        } else if line.starts_with("upgrade: process ") {
+            successor = Some(line);
+        }
     }
+    let (fence, line) = (fence.expect("it spoke"), successor.expect("it spoke"));
     assert!(
-        line.ends_with("the rest as the process before it"),
-        "{line}"
+        fence.ends_with("the rest as the process before it"),
+        "{fence}"
     );
-    while !line.starts_with("upgrade: process ") {
-        line = server.says().expect("the first one tells of it");
-    }
     let number = line.split(' ').nth(2).expect("a number");
     let text = fs::read_to_string(format!("/proc/{number}/status")).expect("it runs");
     assert!(
