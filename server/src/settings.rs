@@ -93,52 +93,50 @@ pub(crate) fn profile(values: &Values, outbox_size: usize) -> Profile {
 /// How much a connection may say. A burst that nobody has written is as much as in a second, and no less
 /// than one largest message.
 fn rates(values: &Values) -> Rates {
-    let number = |count: Option<usize>| {
-        let count = count.unwrap_or_default();
-        u32::try_from(count).expect("the schema allows no more than 1 GiB")
-    };
-    let bytes = number(values.size("limits.byte-rate"));
-    let largest = number(Some(message_size_max(values) + HEADER_SIZE));
-    let burst = values
-        .size("limits.byte-burst")
-        .map(|size| number(Some(size)));
-    // Where there is no rate, nothing is different for a burst.
-    let rate = |per_second, burst| match per_second {
-        0 => Rate::default(),
-        _ => Rate { per_second, burst },
-    };
     Rates {
-        messages: rate(
-            number(values.count("limits.message-rate")),
-            number(values.count("limits.message-burst")),
+        messages: message_rate(
+            values.count("limits.message-rate"),
+            values.count("limits.message-burst"),
         ),
-        bytes: rate(bytes, burst.unwrap_or(bytes.max(largest))),
+        bytes: byte_rate(
+            values,
+            values.size("limits.byte-rate"),
+            values.size("limits.byte-burst"),
+        ),
         policy: rate_policy(values.choice("limits.rate-policy")),
     }
 }
 
-/// How much all connections of one user may say together: at once as much as in a second.
+/// The same for all connections of one user together, whose burst is what nobody has written.
 pub(crate) fn user_rates(values: &Values) -> Rates {
-    let number = |count: Option<usize>| {
-        let count = count.unwrap_or_default();
-        u32::try_from(count).expect("the schema allows no more than 1 GiB")
-    };
-    let bytes = number(values.size("limits.byte-rate-per-user"));
-    let largest = number(Some(message_size_max(values) + HEADER_SIZE));
     Rates {
-        messages: Rate {
-            per_second: number(values.count("limits.message-rate-per-user")),
-            burst: 0,
-        },
-        bytes: match bytes {
-            0 => Rate::default(),
-            per_second => Rate {
-                per_second,
-                burst: per_second.max(largest),
-            },
-        },
+        messages: message_rate(values.count("limits.message-rate-per-user"), None),
+        bytes: byte_rate(values, values.size("limits.byte-rate-per-user"), None),
         policy: rate_policy(values.choice("limits.rate-policy")),
     }
+}
+
+fn message_rate(per_second: Option<usize>, burst: Option<usize>) -> Rate {
+    rate(narrow(per_second), narrow(burst))
+}
+
+fn byte_rate(values: &Values, per_second: Option<usize>, burst: Option<usize>) -> Rate {
+    let per_second = narrow(per_second);
+    let largest = narrow(Some(message_size_max(values) + HEADER_SIZE));
+    let burst = burst.map(|size| narrow(Some(size)));
+    rate(per_second, burst.unwrap_or(per_second.max(largest)))
+}
+
+/// Where there is no rate, nothing is different for a burst.
+fn rate(per_second: u32, burst: u32) -> Rate {
+    match per_second {
+        0 => Rate::default(),
+        _ => Rate { per_second, burst },
+    }
+}
+
+fn narrow(count: Option<usize>) -> u32 {
+    u32::try_from(count.unwrap_or_default()).expect("the schema allows no more than 1 GiB")
 }
 
 fn rate_policy(word: &str) -> RatePolicy {
