@@ -19,9 +19,13 @@ use crate::live::Live;
 
 mod causes;
 mod channel;
+mod handshake;
 mod key_log;
 pub(crate) mod material;
 mod names;
+mod records;
+#[cfg(test)]
+mod tests;
 mod tickets;
 pub(crate) mod watch;
 mod x509;

@@ -2,6 +2,15 @@
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
+/// Something that the rules of TLS do not have.
+pub(super) const PROTOCOL: &str = "tls_protocol";
+
+/// More than anybody may send.
+pub(super) const TOO_LARGE: &str = "tls_too_large";
+
+/// A fault of ours.
+pub(super) const INTERNAL: &str = "tls_internal";
+
 /// The cause of an error, as a label. Those that begin with `peer_` say what the client has against
 /// the server, in the words of its alert.
 pub(super) fn cause_of(error: &Error) -> &'static str {
@@ -11,14 +20,14 @@ pub(super) fn cause_of(error: &Error) -> &'static str {
         Error::NoCertificatesPresented => "tls_client_certificate_missing",
         Error::InvalidCertificate(what) => client_certificate(what),
         Error::AlertReceived(what) => alert(*what),
-        Error::PeerSentOversizedRecord => "tls_too_large",
+        Error::PeerSentOversizedRecord => TOO_LARGE,
         Error::General(_)
         | Error::EncryptError
         | Error::FailedToGetCurrentTime
         | Error::FailedToGetRandomBytes
         | Error::InconsistentKeys(_)
-        | Error::Other(_) => "tls_internal",
-        _ => "tls_protocol",
+        | Error::Other(_) => INTERNAL,
+        _ => PROTOCOL,
     }
 }
 
@@ -40,7 +49,7 @@ fn incompatibility(what: &PeerIncompatible) -> &'static str {
         | PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon
         | PeerIncompatible::SignatureAlgorithmsExtensionRequired => "tls_signature",
         PeerIncompatible::ExtendedMasterSecretExtensionRequired => "tls_extended_master_secret",
-        _ => "tls_protocol",
+        _ => PROTOCOL,
     }
 }
 

@@ -87,6 +87,8 @@ impl Material {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::clone(&self.certificates) as Arc<_>);
+        // Records are not sealed and opened by rustls' connection, but on its keys.
+        config.enable_secret_extraction = true;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
         // RFC 7627: without it, a session of TLS 1.2 can be mistaken for another.
         config.require_ems = true;
