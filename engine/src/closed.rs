@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_io::Traffic;
 use tidegate_proto::CloseCode;
 
 use crate::{ConnectionId, EndReason};
@@ -36,6 +37,12 @@ pub struct Closed {
     pub age: Duration,
     /// How long its last ping took.
     pub round_trip: Option<Duration>,
+    /// How many messages it had said; as many as fit.
+    pub messages_received: u32,
+    /// How many it had been told.
+    pub messages_sent: u32,
+    /// The bytes of its stream, if its kernel tells.
+    pub traffic: Option<Traffic>,
     /// What waited for it, in bytes.
     pub outbox_bytes: usize,
     /// How many publications it has missed.
@@ -44,7 +51,7 @@ pub struct Closed {
     pub user: Option<Arc<str>>,
 }
 
-const _: () = assert!(size_of::<Closed>() <= 152, "a shard keeps thousands");
+const _: () = assert!(size_of::<Closed>() <= 184, "a shard keeps thousands");
 
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +204,9 @@ pub(crate) mod tests {
             errno: None,
             age: Duration::ZERO,
             round_trip: None,
+            messages_received: 0,
+            messages_sent: 0,
+            traffic: None,
             outbox_bytes: 0,
             dropped: 0,
             user: None,

@@ -21,6 +21,7 @@ use crate::mailbox::Post;
 use crate::meters::Meters;
 use crate::outbox::Outbox;
 use crate::profile::Profiles;
+use crate::tallies::Tallies;
 use crate::tasks::Requests;
 use crate::timers::{Tick, Timers, ticks_of};
 use crate::topics::Topics;
@@ -30,7 +31,7 @@ use crate::{Answer, ConnectionId, EndReason, Farewell, Handler, Limits, SendErro
 mod meter;
 mod pace;
 mod publish;
-mod record;
+pub(crate) mod record;
 pub(crate) mod secure;
 mod slow;
 mod subscribe;
@@ -59,6 +60,8 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) connections: Slab<Connection<H::State>>,
     /// Where they called from.
     pub(crate) addresses: Addresses,
+    /// What they have said and been told.
+    pub(crate) tallies: Tallies,
     /// How the last of them ended.
     pub(crate) closed: Ring,
     pub(crate) outboxes: Slab<Outbox>,
@@ -167,6 +170,7 @@ impl<H: Handler> Core<H> {
             limits,
             connections: Slab::with_capacity(expected),
             addresses: Addresses::with_capacity(expected),
+            tallies: Tallies::with_capacity(expected),
             closed: Ring::default(),
             outboxes: Slab::new(),
             topics: Topics::new(seed),
@@ -209,6 +213,7 @@ impl<H: Handler> Core<H> {
         self.counted.accepted += 1;
         let slot = u32::try_from(slot).expect("the descriptors of a process end far below");
         self.addresses.set(slot, address);
+        self.tallies.begin(slot);
         slot
     }
 
@@ -238,6 +243,7 @@ impl<H: Handler> Core<H> {
             return Err(SendError::Closed);
         };
         self.counted.messages_out += 1;
+        self.tallies.send(slot, 1);
         open.used = self.tick;
         let start = self.turn.wire.len();
         if let Some(agreed) = &mut open.deflate

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::core::record::Ending;
 use tidegate_io::host::{Executor, Tasks};
 use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
@@ -294,8 +295,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         };
         let open = self.core.connections[slot as usize].as_open();
         let user = open.and_then(|open| self.handler.user(&open.state));
-        let user = user.cloned();
-        self.core.record_end(slot, phase, reason, code, errno, user);
+        let ending = Ending::new(phase, reason, code, errno);
+        let ending = ending.of(user.cloned(), self.driver.traffic(Socket(slot)));
+        self.core.record(slot, ending);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),
             End { reason, code },

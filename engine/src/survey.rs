@@ -129,8 +129,8 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 let _ = memory.answer.try_send(uses);
                 false
             }
-            Task::List(listing) => listing.step(&self.core, &self.handler, slots),
-            Task::Rank(ranking) => ranking.step(&self.core, &self.handler, slots),
+            Task::List(listing) => listing.step(&self.core, &self.handler, &self.driver, slots),
+            Task::Rank(ranking) => ranking.step(&mut self.core, &self.handler, &self.driver, slots),
             Task::Recall(recalling) => recalling.step(&self.core.closed),
             Task::Follow(following) => following.step(&self.core.closed),
             Task::Disconnect(disconnecting) => {
@@ -179,6 +179,11 @@ impl Memory {
                 "addresses of peers",
                 core.connections.len(),
                 core.addresses.memory(),
+            ),
+            table(
+                "messages of connections, counted",
+                core.connections.len(),
+                core.tallies.memory(),
             ),
             table(
                 "sockets of the driver, and its buffers",

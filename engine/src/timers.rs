@@ -12,7 +12,7 @@
 
 use std::time::{Duration, Instant};
 
-const TICK: Duration = Duration::from_millis(128);
+pub(crate) const TICK: Duration = Duration::from_millis(128);
 const BUCKET_COUNT: usize = 512;
 /// How far ahead of now an entry may stand.
 const AHEAD_MAX: Tick = 511;

@@ -64,6 +64,11 @@ pub(crate) struct Connection {
     quiet_seconds: f64,
     round_trip_seconds: Option<f64>,
     pings_missed: u8,
+    messages_received: u32,
+    messages_sent: u32,
+    messages_per_second: f64,
+    bytes_received: Option<u64>,
+    bytes_acknowledged: Option<u64>,
     outbox_bytes: usize,
     dropped_messages: u32,
     topics: usize,
@@ -83,6 +88,10 @@ pub(crate) struct Ended {
     errno: Option<i32>,
     age_seconds: f64,
     round_trip_seconds: Option<f64>,
+    messages_received: u32,
+    messages_sent: u32,
+    bytes_received: Option<u64>,
+    bytes_acknowledged: Option<u64>,
     outbox_bytes: usize,
     dropped_messages: u32,
     user: Option<String>,
@@ -112,6 +121,11 @@ impl From<ConnectionInfo> for Connection {
             quiet_seconds: info.quiet.as_secs_f64(),
             round_trip_seconds: info.round_trip.map(|span| span.as_secs_f64()),
             pings_missed: info.pings_missed,
+            messages_received: info.messages_received,
+            messages_sent: info.messages_sent,
+            messages_per_second: per_second(info.message_rate),
+            bytes_received: info.traffic.map(|traffic| traffic.received),
+            bytes_acknowledged: info.traffic.map(|traffic| traffic.acknowledged),
             outbox_bytes: info.outbox_bytes,
             dropped_messages: info.dropped,
             topics: info.subscription_count,
@@ -133,11 +147,24 @@ impl From<Closed> for Ended {
             errno: closed.errno,
             age_seconds: closed.age.as_secs_f64(),
             round_trip_seconds: closed.round_trip.map(|span| span.as_secs_f64()),
+            messages_received: closed.messages_received,
+            messages_sent: closed.messages_sent,
+            bytes_received: closed.traffic.map(|traffic| traffic.received),
+            bytes_acknowledged: closed.traffic.map(|traffic| traffic.acknowledged),
             outbox_bytes: closed.outbox_bytes,
             dropped_messages: closed.dropped,
             user: closed.user.map(|user| user.to_string()),
         }
     }
+}
+
+/// From a number in 1,000 seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a rate is shown to three digits"
+)]
+fn per_second(rate: u64) -> f64 {
+    rate as f64 / 1000.0
 }
 
 /// Reads `?topic=&endpoint=&user=&address=&after=&count=&sort=`.
@@ -154,7 +181,8 @@ pub(crate) fn read_list(uri: &Uri) -> Result<(List, Option<Order>), &'static str
         Some("outbox") => Some(Order::Outbox),
         Some("dropped") => Some(Order::Dropped),
         Some("round-trip") => Some(Order::RoundTrip),
-        Some(_) => return Err("?sort= takes outbox, dropped or round-trip."),
+        Some("rate") => Some(Order::Rate),
+        Some(_) => return Err("?sort= takes outbox, dropped, round-trip or rate."),
     };
     let address = match parameter(uri, "address") {
         None => None,

@@ -21,6 +21,7 @@ mod causes;
 mod channel;
 mod handshake;
 mod key_log;
+mod keys;
 pub(crate) mod material;
 mod names;
 mod records;

@@ -4,8 +4,9 @@ mod support;
 
 use serde_json::Value;
 use support::client::Client;
-use support::http;
 use support::server::Server;
+use support::wire::{self, TEXT};
+use support::{clock, http};
 
 #[track_caller]
 fn list(server: &Server, query: &str) -> Vec<Value> {
@@ -87,7 +88,7 @@ fn one_or_all_of_a_topic_are_disconnected_with_a_code_and_a_reason() {
     let frame = echo.frame();
     assert_eq!(frame.close_code(), Some(4001));
     assert_eq!(&frame.payload[2..], b"token revoked");
-    echo.send(&support::wire::frame(support::wire::CLOSE, &frame.payload));
+    echo.send(&wire::frame(wire::CLOSE, &frame.payload));
     echo.is_ended();
     let all = post(&server, "/disconnect?topic=lobby");
     assert_eq!(
@@ -150,6 +151,64 @@ fn each_end_is_told_with_who_and_why() {
             .unwrap()
             .starts_with("127.0.0.1:")
     );
+}
+
+#[test]
+fn what_each_has_said_and_heard_is_told_while_it_is_here_and_at_its_end() {
+    let server = Server::with(&["--shards", "1", "--ping-interval", "0s"]);
+    let mut quiet = server.open("/ws/lobby");
+    let mut hot = server.open("/ws/lobby");
+    for round in 0..5 {
+        let text = format!("{round}");
+        hot.text(&text);
+        hot.hears(&text);
+        quiet.hears(&text);
+    }
+    let request = wire::upgrade("/ws/lobby", &[]).len() as u64;
+    let said = request + 5 * wire::frame(TEXT, b"x").len() as u64;
+    // Its kernel may acknowledge a moment later.
+    let ranked = clock::until("all is acknowledged", || {
+        let ranked = list(&server, "?sort=rate");
+        let heard = 5 * wire::unmasked(TEXT, b"x").len() as u64;
+        let is_told = |one: &Value| one["bytes_acknowledged"].as_u64() > Some(heard);
+        (ranked.len() == 2 && ranked.iter().all(is_told)).then_some(ranked)
+    });
+    let numbers = |one: &Value| {
+        let names = ["messages_received", "messages_sent", "bytes_received"];
+        names.map(|name| one[name].as_u64().expect("a number"))
+    };
+    assert_eq!(numbers(&ranked[0]), [5, 5, said], "{ranked:?}");
+    assert_eq!(numbers(&ranked[1]), [0, 5, request], "{ranked:?}");
+    // Rates are told from the last time that they were asked for.
+    assert!(list(&server, "?sort=rate").is_empty());
+    hot.text("again");
+    hot.hears("again");
+    quiet.hears("again");
+    let ranked = list(&server, "?sort=rate");
+    let rates: Vec<Option<f64>> =
+        (ranked.iter().map(|one| one["messages_per_second"].as_f64())).collect();
+    assert!(
+        rates.len() == 2 && rates[0] > rates[1] && rates[1] > Some(0.0),
+        "{rates:?}"
+    );
+    hot.closes();
+    drop(quiet);
+    server.until_empty();
+    let mut closed = server
+        .look_json("/closed")
+        .as_array()
+        .expect("a list")
+        .clone();
+    closed.sort_by_key(|one| one["messages_received"].as_u64());
+    assert_eq!(numbers(&closed[0])[..2], [0, 6], "{closed:?}");
+    assert_eq!(numbers(&closed[1])[..2], [6, 6], "{closed:?}");
+    let goodbye = wire::close(1000, b"").len() as u64;
+    let again = wire::frame(TEXT, b"again").len() as u64;
+    // The end of a stream is a byte to its kernel.
+    for (one, bytes) in closed.iter().zip([request, said + again + goodbye]) {
+        let told = one["bytes_received"].as_u64().expect("a number");
+        assert!((bytes..=bytes + 1).contains(&told), "{bytes}: {one}");
+    }
 }
 
 #[test]

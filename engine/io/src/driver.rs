@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
 
-use crate::{Parcel, Waker};
+use crate::{Parcel, Traffic, Waker};
 
 /// One door to the kernel, owned by one thread.
 pub trait Driver {
@@ -48,6 +48,10 @@ pub trait Driver {
 
     /// The monotonic clock: the system's, or the simulation's.
     fn now(&self) -> Instant;
+
+    /// How many bytes have gone over a connection. `None`: the number is not in use, or the kernel
+    /// does not tell. It may be asked for until the socket is closed, also after its end.
+    fn traffic(&self, socket: Socket) -> Option<Traffic>;
 
     /// How many bytes of user memory it holds in its tables and buffers. What is under way, to
     /// be sent or being received into a caller's buffer, is not in it.

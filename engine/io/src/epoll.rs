@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 use crate::driver::Handle;
 use crate::waker::Ring;
-use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Timeout, Waker};
+use crate::{Completion, Driver, Listener, Op, Socket, Submitted, Timeout, Traffic, Waker};
 
 mod accept;
 mod alarm;
@@ -290,6 +290,10 @@ impl Driver for EpollDriver {
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn traffic(&self, socket: Socket) -> Option<Traffic> {
+        self.sockets.traffic(socket)
     }
 
     fn memory(&self) -> usize {

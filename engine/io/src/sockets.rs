@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use crate::link::{Entry, Flags};
 use crate::stream::{receive, receive_behind};
+use crate::traffic::{Traffic, traffic};
 use crate::{Completion, Socket};
 
 /// One scratch for each driver, so that a quiet connection holds no buffer.
@@ -76,6 +77,11 @@ impl Sockets {
     #[inline]
     pub(crate) fn entry(&mut self, socket: Socket) -> &mut Entry {
         &mut self.entries[socket.0 as usize]
+    }
+
+    /// See [`crate::Driver::traffic`].
+    pub(crate) fn traffic(&self, socket: Socket) -> Option<Traffic> {
+        traffic(self.entries.get(socket.0 as usize)?.fd.as_ref()?)
     }
 
     /// The entry of a number that may be new.

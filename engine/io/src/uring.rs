@@ -45,7 +45,9 @@ use rustix::event::PollFlags;
 use rustix::net::sockopt;
 
 use crate::driver::Handle;
-use crate::{Completion, Doorbell, Driver, Listener, Op, Socket, Submitted, Timeout, Waker};
+use crate::{
+    Completion, Doorbell, Driver, Listener, Op, Socket, Submitted, Timeout, Traffic, Waker,
+};
 
 mod accept;
 mod alarm;
@@ -404,6 +406,10 @@ impl Driver for UringDriver {
     #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    fn traffic(&self, socket: Socket) -> Option<Traffic> {
+        self.sockets.traffic(socket)
     }
 
     fn memory(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidegate_io::Traffic;
 use tidegate_proto::CloseCode;
 use tidegate_proto::handshake::Refusal;
 
@@ -10,6 +11,60 @@ use crate::closed::{Closed, Phase, Side};
 use crate::connection::{NONE, Stage};
 use crate::timers::span_of;
 use crate::{EndReason, Handler};
+
+/// What the connection itself does not know of its end.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    phase: Phase,
+    side: Side,
+    reason: &'static str,
+    code: Option<CloseCode>,
+    errno: Option<i32>,
+    traffic: Option<Traffic>,
+    user: Option<Arc<str>>,
+}
+
+impl Ending {
+    /// A conversation is over.
+    pub(crate) fn new(
+        phase: Phase,
+        reason: EndReason,
+        code: Option<CloseCode>,
+        errno: Option<i32>,
+    ) -> Self {
+        Self {
+            phase,
+            side: Side::of(reason, errno),
+            reason: reason.name(),
+            code,
+            errno,
+            traffic: None,
+            user: None,
+        }
+    }
+
+    /// Whose it was, and what went over it.
+    pub(crate) fn of(self, user: Option<Arc<str>>, traffic: Option<Traffic>) -> Self {
+        Self {
+            traffic,
+            user,
+            ..self
+        }
+    }
+
+    /// It has not come to a conversation.
+    fn early(side: Side, cause: &'static str, errno: Option<i32>) -> Self {
+        Self {
+            phase: Phase::Handshake,
+            side,
+            reason: cause,
+            code: None,
+            errno,
+            traffic: None,
+            user: None,
+        }
+    }
+}
 
 impl<H: Handler> Core<H> {
     /// What waits for this peer, in bytes.
@@ -20,58 +75,24 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Writes down that a conversation is over.
-    pub(crate) fn record_end(
-        &mut self,
-        slot: u32,
-        phase: Phase,
-        reason: EndReason,
-        code: Option<CloseCode>,
-        errno: Option<i32>,
-        user: Option<Arc<str>>,
-    ) {
-        let side = Side::of(reason, errno);
-        self.record(slot, phase, side, reason.name(), code, errno, user);
-    }
-
     /// Writes down that a handshake is not accepted.
     pub(super) fn record_refusal(&mut self, slot: u32, refusal: &Refusal) {
-        let side = Side::Server;
-        let cause = refusal.cause();
-        self.record(slot, Phase::Handshake, side, cause, None, None, None);
+        self.record(slot, Ending::early(Side::Server, refusal.cause(), None));
     }
 
-    /// Writes down that an encrypted connection failed before its request could be heard.
+    /// Writes down that a peer is given up, by our choice, before its request was answered.
     pub(crate) fn record_failure(&mut self, slot: u32, cause: &'static str) {
-        let side = Side::Server;
-        self.record(slot, Phase::Handshake, side, cause, None, None, None);
+        self.record(slot, Ending::early(Side::Server, cause, None));
     }
 
     /// Writes down that a peer was lost before its request was answered.
     pub(crate) fn record_lost(&mut self, slot: u32, errno: Option<i32>) {
         let side = Side::of(EndReason::Reset, errno);
-        self.record(slot, Phase::Handshake, side, "gone", None, errno, None);
+        self.record(slot, Ending::early(side, "gone", errno));
     }
 
-    /// Writes down that a peer is reset, by our choice, before its request was answered.
-    pub(crate) fn record_dropped(&mut self, slot: u32, cause: &'static str) {
-        self.record_failure(slot, cause);
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one for each column of the record"
-    )]
-    fn record(
-        &mut self,
-        slot: u32,
-        phase: Phase,
-        side: Side,
-        reason: &'static str,
-        code: Option<CloseCode>,
-        errno: Option<i32>,
-        user: Option<Arc<str>>,
-    ) {
+    /// Writes down how a connection ends.
+    pub(crate) fn record(&mut self, slot: u32, ending: Ending) {
         let connection = &self.connections[slot as usize];
         let open = connection.as_open();
         let since = match (&connection.stage, open) {
@@ -79,20 +100,24 @@ impl<H: Handler> Core<H> {
             (Stage::Handshake { .. } | Stage::Undecided { .. }, _) => connection.heard,
             _ => self.tick,
         };
+        let tally = self.tallies.get(slot);
         let record = Closed {
             id: self.id_of(slot),
             peer: self.addresses.get(slot),
             at: self.now,
-            side,
-            phase,
-            reason,
-            code,
-            errno,
+            side: ending.side,
+            phase: ending.phase,
+            reason: ending.reason,
+            code: ending.code,
+            errno: ending.errno,
             age: span_of(self.tick.saturating_sub(since)),
             round_trip: open.and_then(|open| open.round_trip.span()),
+            messages_received: tally.received,
+            messages_sent: tally.sent,
+            traffic: ending.traffic,
             outbox_bytes: self.outbox_bytes(slot),
             dropped: open.map_or(0, |open| open.dropped),
-            user,
+            user: ending.user,
         };
         self.closed.push(record);
     }

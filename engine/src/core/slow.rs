@@ -48,7 +48,9 @@ impl<H: Handler> Core<H> {
             self.count_dropped(slot, policy, dropped);
             return;
         }
-        self.counted.messages_out += u64::from(self.turn.run(run).message_count);
+        let message_count = self.turn.run(run).message_count;
+        self.counted.messages_out += u64::from(message_count);
+        self.tallies.send(slot, message_count);
         let size = self.turn.run_size(run) as usize;
         if !outbox.has_room(size, bytes_max) {
             let lost = (slot, connection.generation, EndReason::SlowConsumer);

@@ -164,7 +164,7 @@ impl<D, H: Handler> Shard<D, H> {
 impl<H: Handler> Core<H> {
     /// Writes down that a peer is reset before its request was answered, by our choice.
     fn note_dropped(&mut self, slot: u32, cause: &'static str) {
-        self.record_dropped(slot, cause);
+        self.record_failure(slot, cause);
         self.shared.refuse(cause);
     }
 }

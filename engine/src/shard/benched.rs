@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tidegate_io::epoll::EpollDriver;
 use tidegate_io::host::Executor;
 use tidegate_io::waker::Ring;
-use tidegate_io::{Completion, Driver, Op, Parcel, Submitted, Timeout, Waker};
+use tidegate_io::{Completion, Driver, Op, Parcel, Socket, Submitted, Timeout, Traffic, Waker};
 use tidegate_proto::{Message, Session, Settings};
 
 use super::{Parts, Shard};
@@ -43,6 +43,10 @@ impl Driver for Sink {
 
     fn now(&self) -> Instant {
         self.0
+    }
+
+    fn traffic(&self, _socket: Socket) -> Option<Traffic> {
+        None
     }
 
     fn memory(&self) -> usize {

@@ -172,7 +172,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                     }
                     continue;
                 }
-                core.counted.messages_out += u64::from(core.turn.run(run).message_count);
+                let message_count = core.turn.run(run).message_count;
+                core.counted.messages_out += u64::from(message_count);
+                core.tallies.send(slot, message_count);
                 let size = core.turn.run_size(run);
                 core.turn.enqueue(&mut connection.pending, slot, run, size);
                 if core.turn.pending(connection.pending as usize).byte_count > EARLY_SIZE_MIN {

@@ -166,6 +166,7 @@ impl<D: Driver, H: Handler> Shard<D, H> {
                 return false;
             };
             core.counted.messages_out += u64::from(batch.publication_count);
+            core.tallies.send(slot, batch.publication_count);
             core.counted.bytes_out += batch.size as u64;
             if let Stage::Open(open) = &mut connection.stage {
                 open.sent = core.tick;

@@ -304,6 +304,7 @@ impl<H: Handler> Half<'_, H> {
     #[inline]
     fn on_message(&mut self, slot: u32, message: Message<'_>) {
         self.core.counted.messages_in += 1;
+        self.core.tallies.receive(slot, 1);
         let mut context = Context::new(self.core, slot);
         self.handler.on_message(&mut context, message);
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use tidegate_io::{Driver, Socket, Traffic};
 use tidegate_proto::CloseCode;
 
 use crate::closed::{Closed, Phase, Ring};
@@ -38,6 +39,15 @@ pub struct ConnectionInfo {
     pub round_trip: Option<Duration>,
     /// Pings in a row after which nothing was received.
     pub pings_missed: u8,
+    /// How many messages it has said; as many as fit.
+    pub messages_received: u32,
+    /// How many it has been told.
+    pub messages_sent: u32,
+    /// How many messages go both ways in 1,000 seconds: since rates were last ranked by, or since
+    /// it was opened.
+    pub message_rate: u64,
+    /// The bytes of its stream, if its kernel tells.
+    pub traffic: Option<Traffic>,
     /// What waits for it, in bytes.
     pub outbox_bytes: usize,
     /// How many publications it has missed.
@@ -137,6 +147,7 @@ impl Listing {
         &mut self,
         core: &Core<H>,
         handler: &H,
+        driver: &impl Driver,
         slots: Range<usize>,
     ) -> bool {
         let all = core.connections.capacity();
@@ -152,7 +163,8 @@ impl Listing {
             let Ok(slot) = u32::try_from(slot) else {
                 continue;
             };
-            if let Some(info) = self.look(core, handler, slot, connection, topic) {
+            if let Some(mut info) = self.look(core, handler, slot, connection, topic) {
+                info.traffic = driver.traffic(Socket(slot));
                 self.found.push(info);
             }
             if self.found.len() >= self.count_max {
@@ -173,6 +185,7 @@ impl Listing {
         name.map(|name| core.topics.find(name))
     }
 
+    /// What is to be told of it, but for what the kernel knows; `None` if it is not meant.
     pub(super) fn look<H: Handler>(
         &self,
         core: &Core<H>,
@@ -216,16 +229,22 @@ impl Listing {
         {
             return None;
         }
+        let tally = core.tallies.get(slot);
+        let age = span_of(core.tick.saturating_sub(since));
         Some(ConnectionInfo {
             id,
             peer,
             label: label.into_owned(),
             user: user.cloned(),
             phase,
-            age: span_of(core.tick.saturating_sub(since)),
+            age,
             quiet: span_of(core.tick.saturating_sub(connection.heard)),
             round_trip: open.and_then(|open| open.round_trip.span()),
             pings_missed: connection.pings_missed,
+            messages_received: tally.received,
+            messages_sent: tally.sent,
+            message_rate: core.tallies.rate(slot, age, core.now),
+            traffic: None,
             outbox_bytes: core.outbox_bytes(slot),
             dropped: open.map_or(0, |open| open.dropped),
             subscription_count: open.map_or(0, |open| open.subscriptions.len()),

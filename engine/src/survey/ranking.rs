@@ -5,15 +5,19 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem::take;
 use std::ops::Range;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
+use tidegate_io::{Driver, Socket};
 
 use super::Task;
 use super::listing::Listing;
 use crate::connection::{Connection, NONE};
 use crate::core::Core;
+use crate::tallies::Mark;
+use crate::timers::span_of;
 use crate::{Answered, ConnectionFilter, ConnectionInfo, Handle, Handler};
 
 /// What they are ranked by.
@@ -25,6 +29,8 @@ pub enum Order {
     Dropped,
     /// How long their last ping took.
     RoundTrip,
+    /// How many messages go both ways in a span of time, the one since this was last asked for.
+    Rate,
 }
 
 impl Order {
@@ -37,6 +43,7 @@ impl Order {
             Self::RoundTrip => info.round_trip.map_or(0, |span| {
                 u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
             }),
+            Self::Rate => info.message_rate,
         }
     }
 
@@ -51,6 +58,10 @@ impl Order {
                 .map_or(0, |span| {
                     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
                 }),
+            Self::Rate => open.map_or(0, |open| {
+                let age = span_of(core.tick.saturating_sub(open.opened));
+                core.tallies.rate(slot, age, core.now)
+            }),
         }
     }
 }
@@ -89,6 +100,8 @@ pub(crate) struct Ranking {
     count_max: usize,
     /// The best so far, the least of them at the top: its number, and its slot.
     best: BinaryHeap<Reverse<(u64, Reverse<u32>)>>,
+    /// What the next rates are told from.
+    mark: Mark,
 }
 
 impl Ranking {
@@ -104,23 +117,28 @@ impl Ranking {
             order,
             count_max,
             best: BinaryHeap::new(),
+            mark: Mark::default(),
         }
     }
 
     /// `false`: complete, and answered.
     pub(super) fn step<H: Handler>(
         &mut self,
-        core: &Core<H>,
+        core: &mut Core<H>,
         handler: &H,
+        driver: &impl Driver,
         slots: Range<usize>,
     ) -> bool {
         let all = core.connections.capacity();
         let topic = self.listing.topic(core);
         for slot in slots.start..slots.end.min(all) {
-            let Some(connection) = core.connections.get(slot) else {
+            let Ok(slot) = u32::try_from(slot) else {
                 continue;
             };
-            let Ok(slot) = u32::try_from(slot) else {
+            if self.order == Order::Rate {
+                self.mark.note(&core.tallies, slot, core.now);
+            }
+            let Some(connection) = core.connections.get(slot as usize) else {
                 continue;
             };
             let number = self.order.look(core, slot, connection);
@@ -143,13 +161,18 @@ impl Ranking {
             return true;
         }
         // They are looked at again: some may have gone since.
-        let best = std::mem::take(&mut self.best).into_iter();
+        let best = take(&mut self.best).into_iter();
         let infos = best.filter_map(|Reverse((_, Reverse(slot)))| {
             let connection = core.connections.get(slot as usize)?;
-            self.listing.look(core, handler, slot, connection, topic)
+            let mut info = self.listing.look(core, handler, slot, connection, topic)?;
+            info.traffic = driver.traffic(Socket(slot));
+            Some(info)
         });
         // Whoever asked may have gone.
         let _ = self.answer.try_send(infos.collect());
+        if self.order == Order::Rate {
+            core.tallies.mark(take(&mut self.mark));
+        }
         false
     }
 

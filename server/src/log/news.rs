@@ -205,6 +205,13 @@ fn record(shard: usize, closed: &Closed) -> Record {
             "round_trip_s",
             closed.round_trip.map(|span| span.as_secs_f64()),
         )
+        .with("messages_in", u64::from(closed.messages_received))
+        .with("messages_out", u64::from(closed.messages_sent))
+        .with_some("bytes_in", closed.traffic.map(|traffic| traffic.received))
+        .with_some(
+            "bytes_out",
+            closed.traffic.map(|traffic| traffic.acknowledged),
+        )
         .with_some(
             "size_b",
             (closed.outbox_bytes > 0).then_some(closed.outbox_bytes),

@@ -17,7 +17,8 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, Unbuffered
 use tidegate_engine::ChannelFailure;
 
 use super::causes::{self, cause_of};
-use super::records::{HEADER_SIZE, RECORD_SIZE_MAX, Records, record_size};
+use super::keys::HEADER_SIZE;
+use super::records::{RECORD_SIZE_MAX, Records, record_size};
 use super::x509;
 
 /// A handshake message that is cut may wait up to this: a client's certificates are a few KiB, and

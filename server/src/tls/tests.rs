@@ -14,7 +14,10 @@ use rustls::{
 use tidegate_engine::{Channel, ChannelFailure, ChannelPhase};
 
 use super::channel::TlsChannel;
-use super::records::{Opening, Sealing, record_size};
+use super::keys::{Opening, Sealing};
+use super::records::record_size;
+
+mod judged;
 
 const BOTH: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
@@ -176,6 +179,10 @@ impl Peer {
     }
 }
 
+fn fatal(alert: AlertDescription) -> Vec<(ContentType, Vec<u8>)> {
+    vec![(ContentType::Alert, vec![2, u8::from(alert)])]
+}
+
 #[test]
 fn both_sides_understand_each_other_in_every_suite_however_the_bytes_are_cut() {
     let suites = suites();
@@ -299,197 +306,6 @@ fn a_key_that_has_sealed_all_it_may_is_changed_or_the_connection_ends() {
                 assert!(wire.is_empty());
             }
         }
-    }
-}
-
-/// What becomes of records after a handshake: what is said to them, and the failure.
-fn fate(
-    suite: SupportedCipherSuite,
-    records: &[(ContentType, &[u8])],
-) -> (
-    Vec<(ContentType, Vec<u8>)>,
-    Result<ChannelPhase, &'static str>,
-) {
-    let (mut peer, mut channel) = Peer::meets(suite);
-    let mut bytes = Vec::new();
-    for &(kind, content) in records {
-        bytes.extend(peer.seal(kind, content));
-    }
-    let (mut plain, mut wire) = (Vec::new(), Vec::new());
-    let outcome = channel.receive(&mut bytes, &mut plain, &mut wire);
-    let outcome = outcome.map(|()| channel.phase());
-    (peer.opened(wire), outcome.map_err(|failure| failure.cause))
-}
-
-fn fatal(alert: AlertDescription) -> Vec<(ContentType, Vec<u8>)> {
-    vec![(ContentType::Alert, vec![2, u8::from(alert)])]
-}
-
-#[test]
-fn what_is_no_data_is_judged_as_its_rfc_says() {
-    use AlertDescription as Alert;
-    use ContentType as Kind;
-    const OPEN: Result<ChannelPhase, &str> = Ok(ChannelPhase::Open);
-    const BROKEN: Result<ChannelPhase, &str> = Err("tls_protocol");
-    let data = (Kind::ApplicationData, &b"x"[..]);
-    let empty = (Kind::ApplicationData, &b""[..]);
-    for suite in suites() {
-        let tls13 = suite.tls13().is_some();
-        let judged = |what: &str, records: &[_], said: Vec<_>, outcome| {
-            assert_eq!(fate(suite, records), (said, outcome), "{what}, {suite:?}");
-        };
-        judged("nothing", &[], vec![], OPEN);
-        judged("data", &[data, empty, data], vec![], OPEN);
-        judged("some empty records", &[empty; 32], vec![], OPEN);
-        judged(
-            "too many",
-            &[empty; 33],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let goodbye = (Kind::Alert, &[1, 0][..]);
-        let ended = Ok(ChannelPhase::Ended);
-        judged(
-            "a goodbye, and what comes behind it",
-            &[goodbye, goodbye, data],
-            vec![],
-            ended,
-        );
-        judged(
-            "a fatal alert",
-            &[(Kind::Alert, &[2, 48])],
-            vec![],
-            Err("tls_peer_unknown_ca"),
-        );
-        let level = (Kind::Alert, &[3, 40][..]);
-        judged(
-            "an alert of no level",
-            &[level],
-            fatal(Alert::IllegalParameter),
-            BROKEN,
-        );
-        judged(
-            "half an alert",
-            &[(Kind::Alert, &[1])],
-            fatal(Alert::DecodeError),
-            BROKEN,
-        );
-        let cancelled = (Kind::Alert, &[1, 90][..]);
-        judged("some warnings", &[cancelled; 4], vec![], OPEN);
-        judged(
-            "too many warnings",
-            &[cancelled; 5],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let warning = (Kind::Alert, &[1, 42][..]);
-        if tls13 {
-            let cause = Err("tls_peer_certificate_bad");
-            judged("a warning", &[warning], fatal(Alert::DecodeError), cause);
-        } else {
-            judged("a warning", &[warning], vec![], OPEN);
-        }
-        let strange = (Kind::from(99), &[1][..]);
-        judged(
-            "a kind that is none",
-            &[strange],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let change = (Kind::ChangeCipherSpec, &[1][..]);
-        judged(
-            "a change of ciphers",
-            &[change],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let hello = (Kind::Handshake, &[1, 0, 0, 1, 0][..]);
-        if tls13 {
-            judged("a hello", &[hello], fatal(Alert::UnexpectedMessage), BROKEN);
-        } else {
-            let refusal = (Kind::Alert, vec![1, u8::from(Alert::NoRenegotiation)]);
-            judged(
-                "a renegotiation",
-                &[hello, data],
-                vec![refusal.clone()],
-                OPEN,
-            );
-            let said = [vec![refusal], fatal(Alert::UnexpectedMessage)].concat();
-            judged("another one", &[hello, hello], said, BROKEN);
-            let finished = (Kind::Handshake, &[20, 0, 0, 0][..]);
-            judged(
-                "another message",
-                &[finished],
-                fatal(Alert::UnexpectedMessage),
-                BROKEN,
-            );
-        }
-    }
-}
-
-#[test]
-fn an_update_of_keys_may_be_cut_and_nothing_else() {
-    use AlertDescription as Alert;
-    use ContentType as Kind;
-    let suite = *suites()
-        .iter()
-        .find(|suite| suite.tls13().is_some())
-        .unwrap();
-    let part = |bytes: &'static [u8]| (Kind::Handshake, bytes);
-    let judged = |what: &str, records: &[_], said: Vec<_>, outcome| {
-        assert_eq!(fate(suite, records), (said, outcome), "{what}");
-    };
-    let open = Ok(ChannelPhase::Open);
-    let broken = Err("tls_protocol");
-    judged("whole", &[part(&[24, 0, 0, 1, 0])], vec![], open);
-    judged("in two", &[part(&[24, 0]), part(&[0, 1, 0])], vec![], open);
-    let bytes = [24, 0, 0, 1, 0].map(|byte| vec![byte]);
-    let pieces: Vec<_> = bytes
-        .iter()
-        .map(|byte| (Kind::Handshake, &byte[..]))
-        .collect();
-    judged("in five", &pieces, vec![], open);
-    judged("half of it", &[part(&[24, 0])], vec![], open);
-    let update = (Kind::Handshake, vec![24, 0, 0, 1, 0]);
-    judged(
-        "one that asks",
-        &[part(&[24, 0, 0, 1, 1])],
-        vec![update],
-        open,
-    );
-    for (what, records, alert) in [
-        (
-            "behind one another",
-            vec![part(&[24, 0, 0, 1, 0, 24])],
-            Alert::UnexpectedMessage,
-        ),
-        ("an empty part", vec![part(&[])], Alert::UnexpectedMessage),
-        (
-            "another length",
-            vec![part(&[24, 0, 0, 2, 0])],
-            Alert::DecodeError,
-        ),
-        (
-            "another value",
-            vec![part(&[24, 0, 0, 1, 2])],
-            Alert::IllegalParameter,
-        ),
-        (
-            "a certificate",
-            vec![part(&[11, 0, 0, 1, 0])],
-            Alert::UnexpectedMessage,
-        ),
-        (
-            "data in between",
-            vec![
-                part(&[24, 0]),
-                (Kind::ApplicationData, b"x"),
-                part(&[0, 1, 0]),
-            ],
-            Alert::UnexpectedMessage,
-        ),
-    ] {
-        judged(what, &records, fatal(alert), broken);
     }
 }
 

@@ -27,6 +27,7 @@ const HELP: &str = " q, Esc, Ctrl-C   end
  r                ask now
  ?                this, and away with it
 
+ msg/s   messages both ways since the look before
  busy    share of its core that a shard works; over 80% is marked
  behind  connections for which something waits, since they do not read
  rtt     how long answers to pings take: the last one of a connection;
@@ -90,7 +91,7 @@ impl Picture<'_> {
     }
 
     fn draw_body(&self, frame: &mut Frame<'_>, area: Rect) {
-        let [shards, slow, reasons, topics, ends] = panel::all(self.view);
+        let [shards, slow, hot, reasons, topics, ends] = panel::all(self.view);
         let mut rest = area;
         // The shards take what they need, but leave half to the others.
         let wanted = u16::try_from(shards.rows.len())
@@ -104,17 +105,20 @@ impl Picture<'_> {
         );
         let is_wide = area.width >= 2 * HALF_WIDTH_MIN;
         if is_wide {
-            let rows = slow.rows.len().max(topics.rows.len()).max(2);
-            let needed = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(4);
-            let height = needed.min(rest.height / 2);
-            let mut upper = take(&mut rest, height);
-            self.put_beside(frame, &mut upper, &slow, &topics);
-            let mut lower = rest;
-            self.put_beside(frame, &mut lower, &ends, &reasons);
+            // Three rows of panels, the last of which takes what the others leave.
+            for (left, right, rows_left) in [(&slow, &topics, 3), (&hot, &reasons, 2)] {
+                let rows = left.rows.len().max(right.rows.len()).max(2);
+                let needed = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(4);
+                let height = needed.min(rest.height / rows_left);
+                let mut row = take(&mut rest, height);
+                self.put_beside(frame, &mut row, left, right);
+            }
+            let height = rest.height;
+            self.put(frame, &mut rest, &ends, height);
             return;
         }
-        let mut left = 4;
-        for panel in [&slow, &reasons, &topics, &ends] {
+        let mut left = 5;
+        for panel in [&slow, &hot, &reasons, &topics, &ends] {
             let fitting = rest.height / PANEL_HEIGHT_MIN;
             let share = rest.height / fitting.clamp(1, left);
             let needed = u16::try_from(panel.rows.len().max(1))
@@ -339,6 +343,7 @@ mod tests {
                 "shards",
                 "busy",
                 "slow connections, by outbox",
+                "hot connections, by messages",
                 "last ends",
                 "topics, by",
                 "why: ends",

@@ -97,10 +97,11 @@ pub(super) fn headlines(view: &View) -> (String, Vec<String>) {
 }
 
 /// All panels, the most important first.
-pub(super) fn all(view: &View) -> [Panel; 5] {
+pub(super) fn all(view: &View) -> [Panel; 6] {
     [
         shards(view),
         slow(view),
+        hot(view),
         reasons(view),
         topics(view),
         ends(view),
@@ -207,6 +208,37 @@ fn slow(view: &View) -> Panel {
         columns: COLUMNS,
         rows: view.slow.iter().map(row).collect(),
         empty: "none",
+    }
+}
+
+fn hot(view: &View) -> Panel {
+    const COLUMNS: &[Column] = &[
+        number("msg/s"),
+        number("B in"),
+        number("B out"),
+        number("age"),
+        text("from"),
+        text("endpoint"),
+        text("id"),
+    ];
+    let size = |size: Option<u64>| size.map_or("-".to_owned(), bytes);
+    let row = |one: &super::sample::Connection| Row {
+        cells: vec![
+            count(one.messages_per_second),
+            size(one.bytes_received),
+            size(one.bytes_acknowledged),
+            long_span(one.age_seconds),
+            plain(&one.peer),
+            plain(&one.endpoint),
+            plain(&one.id),
+        ],
+        mood: Mood::Usual,
+    };
+    Panel {
+        title: "hot connections, by messages".to_owned(),
+        columns: COLUMNS,
+        rows: view.hot.iter().map(row).collect(),
+        empty: "nobody says anything",
     }
 }
 

@@ -56,7 +56,10 @@ pub(super) struct Sample {
     pub(super) status: Status,
     pub(super) topics: Vec<Topic>,
     pub(super) sort: Sort,
-    pub(super) connections: Vec<Connection>,
+    /// Those that are ranked so.
+    pub(super) slow: Vec<Connection>,
+    /// Those with the most messages.
+    pub(super) hot: Vec<Connection>,
     pub(super) ends: Vec<Ended>,
 }
 
@@ -77,6 +80,9 @@ pub(super) struct Connection {
     pub(super) age_seconds: f64,
     pub(super) quiet_seconds: f64,
     pub(super) round_trip_seconds: Option<f64>,
+    pub(super) messages_per_second: f64,
+    pub(super) bytes_received: Option<u64>,
+    pub(super) bytes_acknowledged: Option<u64>,
     pub(super) outbox_bytes: u64,
     pub(super) dropped_messages: u64,
 }
@@ -106,7 +112,15 @@ pub(super) struct Asker {
     tokens: Option<Tokens>,
     round: u64,
     topics: Vec<Topic>,
-    ranked: Option<(Sort, Vec<Connection>)>,
+    ranked: Option<Ranked>,
+}
+
+/// Connections as they were ranked last.
+#[derive(Debug, Clone)]
+struct Ranked {
+    by: Sort,
+    slow: Vec<Connection>,
+    hot: Vec<Connection>,
 }
 
 impl Asker {
@@ -134,28 +148,31 @@ impl Asker {
         if is_turn || sum(|shard| shard.topics) <= TOPICS_MANY {
             self.topics = self.get(&format!("/topics?count={ROWS_MAX}"))?;
         }
-        let connections = match self.ranked.take() {
-            Some((ranked_by, connections))
-                if ranked_by == sort
-                    && !is_turn
-                    && sum(|shard| shard.connections) > CONNECTIONS_MANY =>
-            {
-                connections
-            }
-            _ => {
-                let path = format!("/connections?sort={}&count={ROWS_MAX}", sort.name());
-                self.get::<Page>(&path)?.connections
-            }
+        let are_many = sum(|shard| shard.connections) > CONNECTIONS_MANY;
+        let last = self.ranked.take();
+        let ranked = match last.filter(|last| last.by == sort && !is_turn && are_many) {
+            Some(last) => last,
+            None => Ranked {
+                by: sort,
+                slow: self.ranked_by(sort.name())?,
+                hot: self.ranked_by("rate")?,
+            },
         };
-        self.ranked = Some((sort, connections.clone()));
+        self.ranked = Some(ranked.clone());
         self.round += 1;
         Ok(Sample {
             status,
             topics: self.topics.clone(),
             sort,
-            connections,
+            slow: ranked.slow,
+            hot: ranked.hot,
             ends: self.get(&format!("/closed?count={ROWS_MAX}"))?,
         })
+    }
+
+    fn ranked_by(&self, what: &str) -> Result<Vec<Connection>, String> {
+        let path = format!("/connections?sort={what}&count={ROWS_MAX}");
+        Ok(self.get::<Page>(&path)?.connections)
     }
 
     fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, String> {

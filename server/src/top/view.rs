@@ -18,6 +18,8 @@ pub(super) struct View {
     /// By what the connections are ranked.
     pub(super) sort: Sort,
     pub(super) slow: Vec<Connection>,
+    /// Those with the most messages both ways.
+    pub(super) hot: Vec<Connection>,
     /// Why WebSockets ended, those with the most first.
     pub(super) closes: Vec<Count>,
     /// Why handshakes were refused.
@@ -122,7 +124,8 @@ impl View {
             shards,
             topics: now.topics.clone(),
             sort: now.sort,
-            slow: now.connections.clone(),
+            slow: now.slow.clone(),
+            hot: now.hot.clone(),
             closes: counts(&new.closes, &old.closes, rate),
             refusals: counts(&new.refusals, &old.refusals, rate),
             dropped: counts(&new.dropped, &old.dropped, rate),
@@ -270,17 +273,8 @@ pub(super) mod tests {
                 subscribers: 9,
             }],
             sort: Sort::Outbox,
-            connections: vec![Connection {
-                id: "0000000000000001".to_owned(),
-                peer: "127.0.0.1:4711".to_owned(),
-                endpoint: format!("topic/{name}"),
-                phase: "open".to_owned(),
-                age_seconds: 75.0,
-                quiet_seconds: 1.0,
-                round_trip_seconds: Some(0.0123),
-                outbox_bytes: 70_000,
-                dropped_messages: 3,
-            }],
+            slow: vec![connection(&name)],
+            hot: vec![connection(&name)],
             ends: vec![Ended {
                 id: "0000000000000002".to_owned(),
                 peer: "127.0.0.1:4712".to_owned(),
@@ -291,6 +285,23 @@ pub(super) mod tests {
                 code: None,
                 age_seconds: 10.0,
             }],
+        }
+    }
+
+    fn connection(topic: &str) -> Connection {
+        Connection {
+            id: "0000000000000001".to_owned(),
+            peer: "127.0.0.1:4711".to_owned(),
+            endpoint: format!("topic/{topic}"),
+            phase: "open".to_owned(),
+            age_seconds: 75.0,
+            quiet_seconds: 1.0,
+            round_trip_seconds: Some(0.0123),
+            messages_per_second: 1234.5,
+            bytes_received: Some(5_000),
+            bytes_acknowledged: None,
+            outbox_bytes: 70_000,
+            dropped_messages: 3,
         }
     }
 

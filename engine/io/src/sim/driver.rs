@@ -9,7 +9,9 @@ use super::network::Network;
 use super::wire::{EndId, Owner};
 use super::{Link, World};
 use crate::driver::Handle;
-use crate::{Completion, Driver, Op, Parcel, Peer, Piece, Socket, Submitted, Timeout, Waker};
+use crate::{
+    Completion, Driver, Op, Parcel, Peer, Piece, Socket, Submitted, Timeout, Traffic, Waker,
+};
 
 /// The most that one receive yields, as on a real kernel.
 const SCRATCH_SIZE: usize = 64 * 1024;
@@ -161,6 +163,16 @@ impl Driver for SimDriver {
 
     fn now(&self) -> Instant {
         self.world.now()
+    }
+
+    fn traffic(&self, socket: Socket) -> Option<Traffic> {
+        let network = self.world.network();
+        let end = network.doors[self.index].sockets.get(&socket)?.end;
+        let wire = network.wires.get(&end.wire)?;
+        Some(Traffic {
+            received: wire.pipes[end.other().side].landed,
+            acknowledged: wire.pipes[end.side].landed,
+        })
     }
 
     fn memory(&self) -> usize {

@@ -126,6 +126,8 @@ pub(super) struct Pipe {
     unsent_size: usize,
     pub(super) flight: VecDeque<Segment>,
     flight_size: usize,
+    /// How many bytes have come to the other end, in all.
+    pub(super) landed: u64,
     pub(super) arrived: VecDeque<u8>,
     capacity: usize,
     pub(super) fin: Fin,
@@ -143,6 +145,7 @@ impl Pipe {
             unsent_size: 0,
             flight: VecDeque::new(),
             flight_size: 0,
+            landed: 0,
             arrived: VecDeque::new(),
             capacity,
             fin: Fin::Open,
@@ -199,6 +202,7 @@ impl Pipe {
         let segment = self.flight.pop_front()?;
         if let Segment::Bytes(bytes) = &segment {
             self.flight_size -= bytes.len();
+            self.landed += bytes.len() as u64;
         }
         Some(segment)
     }

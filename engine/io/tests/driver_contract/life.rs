@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use tidegate_io::{Driver, Op, Piece, Socket, Submitted};
+use tidegate_io::{Driver, Op, Piece, Socket, Submitted, Traffic};
 
 use crate::bytes::assert_arrives;
 use crate::rig::{Remote, Rig};
@@ -25,6 +25,36 @@ pub(crate) fn the_end_comes_once_and_after_all_bytes<R: Rig>(rig: R) {
         assert_eq!(stand.logs[&socket].gone, None);
         stand.close(socket, false);
     }
+    stand.finish();
+}
+
+pub(crate) fn traffic_is_what_has_gone_over<R: Rig>(rig: R) {
+    let mut stand = Stand::new(rig);
+    let (socket, remote) = stand.open_one();
+    let told = |received, acknowledged| {
+        Some(Traffic {
+            received,
+            acknowledged,
+        })
+    };
+    assert_eq!(stand.driver.traffic(socket), told(0, 0));
+    stand.remotes[remote].send(&pattern(70_000, 1));
+    stand.until("it came", |s| s.logs[&socket].bytes.len() == 70_000);
+    let bytes = pattern(30_000, 2);
+    let _ = stand.send(socket, &[Piece::Lent(&bytes)]);
+    stand.until("the batch is sent", |s| !s.is_sending(socket));
+    assert_arrives(&mut stand, remote, &bytes);
+    stand.until("it is acknowledged", |s| {
+        s.driver.traffic(socket) == told(70_000, 30_000)
+    });
+    // What was told by a peer that is lost is still known.
+    stand.remotes[remote].reset();
+    stand.until("it is gone", |s| s.logs[&socket].gone.is_some());
+    assert_eq!(stand.driver.traffic(socket), told(70_000, 30_000));
+    stand.close(socket, false);
+    stand.settle();
+    assert_eq!(stand.driver.traffic(socket), None);
+    assert_eq!(stand.driver.traffic(Socket(1_000_000)), None);
     stand.finish();
 }
 

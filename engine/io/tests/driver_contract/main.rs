@@ -108,6 +108,7 @@ laws! {
         ;
         life:
             the_end_comes_once_and_after_all_bytes,
+            traffic_is_what_has_gone_over,
             the_end_waits_for_the_resume,
             a_peer_that_has_ended_can_be_sent_to,
             shutdown_shows_the_peer_the_end_after_all_bytes,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidegate_io::host::Executor;
-use tidegate_io::{Completion, Driver, Op, Socket, Submitted, Timeout, Waker};
+use tidegate_io::{Completion, Driver, Op, Socket, Submitted, Timeout, Traffic, Waker};
 use tidegate_proto::{Message, Session, Settings};
 
 use super::Nobody;
@@ -48,6 +48,10 @@ impl Driver for Again {
 
     fn now(&self) -> Instant {
         self.now
+    }
+
+    fn traffic(&self, _socket: Socket) -> Option<Traffic> {
+        None
     }
 
     fn memory(&self) -> usize {
