@@ -10,7 +10,9 @@ use tidegate_proto::{CloseCode, Message};
 
 use crate::connection::{Connection, Flags};
 use crate::core::Core;
-use crate::{Answer, ConnectionId, Handler, Key, ShardHandle, SharedMeter, TooManyTasks};
+use crate::{
+    Answer, ConnectionId, EndReason, Handler, Key, ShardHandle, SharedMeter, TooManyTasks,
+};
 
 /// One connection, as its handler sees it during a callback.
 #[derive(Debug)]
@@ -127,12 +129,15 @@ impl<'a, H: Handler> Context<'a, H> {
     /// Starts the close handshake, behind what has been sent so far. Reasons beyond 123
     /// bytes are cut. Closing twice is the same as once.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
-        self.shard.core.close(
-            self.slot,
-            code,
-            reason,
-            crate::EndReason::ClosedByApplication,
-        );
+        let why = EndReason::ClosedByApplication;
+        self.shard.core.close(self.slot, code, reason, why);
+    }
+
+    /// The same for somebody who has not shown who it is, or may not be here any more, which is
+    /// counted and told as [`EndReason::Unauthorized`].
+    pub fn turn_away(&mut self, code: CloseCode, reason: &str) {
+        let why = EndReason::Unauthorized;
+        self.shard.core.close(self.slot, code, reason, why);
     }
 
     /// Where it calls from.

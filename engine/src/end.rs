@@ -52,13 +52,15 @@ pub enum EndReason {
     Disconnected,
     /// It said more than its rates allow.
     RateLimited,
+    /// It has not shown who it is, or may not be here any more: the application has closed it for that.
+    Unauthorized,
     /// The server stopped without waiting.
     Stopped,
 }
 
 impl EndReason {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ClosedByPeer,
         Self::ClosedByApplication,
         Self::Drained,
@@ -78,6 +80,7 @@ impl EndReason {
         Self::Idle,
         Self::Disconnected,
         Self::RateLimited,
+        Self::Unauthorized,
         Self::Stopped,
     ];
 
@@ -134,6 +137,7 @@ impl EndReason {
             Self::Idle => "idle",
             Self::Disconnected => "disconnected",
             Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
             Self::Stopped => "stopped",
         }
     }

@@ -308,7 +308,7 @@ impl Endpoints {
 
     fn expel(&self, context: &mut Context<'_, Self>, denial: Denial) {
         self.view.gate().tally.deny(denial);
-        context.close(denial.close_code(), denial.cause());
+        context.turn_away(denial.close_code(), denial.cause());
     }
 
     fn change_due(
