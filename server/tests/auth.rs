@@ -297,7 +297,9 @@ fn a_connection_is_closed_when_its_token_expires_unless_it_shows_another() {
     let closed = guarded.server.look_json("/closed?count=1");
     assert!(closed[0]["user"] == "alice", "{closed}");
     let ends = [("reason", "unauthorized")];
-    guarded.server.until_metric("tidegate_closes_total", &ends, 4);
+    guarded
+        .server
+        .until_metric("tidegate_closes_total", &ends, 4);
     let labels = [("cause", "token_expired")];
     guarded
         .server

@@ -140,6 +140,18 @@ fn what_the_package_and_the_image_take_is_there() {
 }
 
 #[test]
+fn the_command_of_the_image_is_one_that_starts() {
+    let image = read("server/Containerfile");
+    let words = image.lines().find_map(|line| line.strip_prefix("CMD "));
+    let words: Vec<String> = serde_json::from_str(words.expect("a command")).expect("a list");
+    assert_eq!(words[0], "serve");
+    let config = root().join("server/package/tidegate.toml");
+    let mut command = server::program();
+    let ended = server::run(command.args(&words).arg("-t").arg("-c").arg(&config));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
 fn the_packaged_configuration_is_good() {
     let path = root().join("server/package/tidegate.toml");
     let mut command = server::program();

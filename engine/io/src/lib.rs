@@ -24,7 +24,7 @@ pub mod zlib;
 
 pub use driver::{Completion, Driver, Op, Peer, Piece, Socket, Submitted, Timeout};
 pub use epoll::Doorbell;
-pub use listener::{Listener, Reservation, SocketOptions};
+pub use listener::{Listener, SocketOptions};
 pub use parcel::Parcel;
 pub use port::Port;
 pub use traffic::Traffic;

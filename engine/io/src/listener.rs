@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustix::net::{Shutdown, shutdown};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
+use crate::Port;
+
 /// How many connects may wait to be accepted; the kernel lowers it to
 /// `net.core.somaxconn`. Below 65,535 a storm of 15,000 connects overflows the queue.
 pub const BACKLOG: i32 = 65_535;
@@ -52,74 +54,13 @@ pub struct Listener {
     pub(crate) is_crowded: bool,
 }
 
-/// An address that is kept for listeners, which share it. Nobody is accepted through it.
-#[derive(Debug)]
-pub struct Reservation {
-    address: SocketAddr,
-    /// Bound, and not listening, so that no other process gets the port meanwhile.
-    _socket: Socket,
-}
-
-impl Reservation {
-    /// Keeps an address. With port 0 the kernel chooses one.
-    ///
-    /// Unless `shared`, an address on which any other process listens is refused, although
-    /// `SO_REUSEPORT` would allow the same user to take a part of its connections.
-    ///
-    /// # Errors
-    /// `AddrInUse`, `PermissionDenied` (a port under 1024), `AddrNotAvailable`, or whatever
-    /// else the kernel has against the address.
-    pub fn new(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        if !shared {
-            probe(address)?;
-        }
-        let socket = bind(address)?;
-        Ok(Self {
-            address: address_of(&socket)?,
-            _socket: socket,
-        })
-    }
-
-    /// The address with the port that the kernel chose.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// A listener on the address; as many as one asks for, on any thread.
-    ///
-    /// # Errors
-    /// As [`Self::new`], or when there are no descriptors left.
-    pub fn listener(&self) -> io::Result<Listener> {
-        self.listener_with(SocketOptions::default())
-    }
-
-    /// The same, whose peers have these options.
-    ///
-    /// # Errors
-    /// As [`Self::listener`], or when the kernel does not know an option.
-    pub fn listener_with(&self, options: SocketOptions) -> io::Result<Listener> {
-        let socket = bind(self.address)?;
-        options.set(&socket)?;
-        // Inherited by every accepted socket, which saves a system call for each.
-        socket.set_tcp_nodelay(true)?;
-        socket.listen(BACKLOG)?;
-        Ok(Listener {
-            fd: Arc::new(socket.into()),
-            address: self.address,
-            lent: Arc::default(),
-            is_crowded: false,
-        })
-    }
-}
-
 impl Listener {
     /// A listener that is the only one on its address.
     ///
     /// # Errors
-    /// As [`Reservation::new`].
+    /// As [`Port::bind`] and [`Port::listener`].
     pub fn new(address: SocketAddr) -> io::Result<Self> {
-        Reservation::new(address, false)?.listener()
+        Port::bind(address, 1, false)?.listener(0, 1, SocketOptions::default())
     }
 
     /// The address with the port that the kernel chose.
@@ -168,19 +109,10 @@ pub(crate) fn probe(address: SocketAddr) -> io::Result<()> {
 
 /// A socket on this address, which others may have, too.
 pub(crate) fn bind_shared(address: SocketAddr) -> io::Result<OwnedFd> {
-    bind(address).map(OwnedFd::from)
-}
-
-fn bind(address: SocketAddr) -> io::Result<Socket> {
     let socket = new_socket(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
-    let address = socket.local_addr()?.as_socket();
-    address.ok_or_else(|| io::Error::other("the listener has no IP address"))
+    Ok(socket.into())
 }
 
 fn new_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -202,25 +134,25 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
+    fn listener(port: &Port, shard: usize) -> Listener {
+        port.listener(shard, 3, SocketOptions::default()).unwrap()
+    }
+
     #[test]
     fn all_listeners_share_the_port_that_the_kernel_chose() {
-        let reservation = Reservation::new(any_port(), false).unwrap();
-        assert_ne!(reservation.address().port(), 0);
-        let listeners: Vec<_> = (0..3).map(|_| reservation.listener().unwrap()).collect();
-        assert!(
-            listeners
-                .iter()
-                .all(|l| l.address() == reservation.address())
-        );
+        let port = Port::bind(any_port(), 3, false).unwrap();
+        assert_ne!(port.address().port(), 0);
+        let all = (0..3).map(|shard| listener(&port, shard).address());
+        assert!(all.into_iter().all(|address| address == port.address()));
     }
 
     #[test]
     fn an_address_in_use_is_refused_unless_shared() {
         let first = Listener::new(any_port()).unwrap();
-        let error = Reservation::new(first.address(), false).unwrap_err();
+        let error = Port::bind(first.address(), 3, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let shared = Reservation::new(first.address(), true).unwrap();
-        assert!(shared.listener().is_ok());
+        let shared = Port::bind(first.address(), 3, true).unwrap();
+        assert_eq!(listener(&shared, 0).address(), first.address());
     }
 
     #[test]
@@ -229,9 +161,9 @@ mod tests {
             user_timeout: Some(Duration::from_secs(7)),
             unsent_size_max: Some(16_384),
         };
-        let reservation = Reservation::new(any_port(), false).unwrap();
-        let listener = reservation.listener_with(options).unwrap();
-        let _client = std::net::TcpStream::connect(reservation.address()).unwrap();
+        let port = Port::bind(any_port(), 1, false).unwrap();
+        let listener = port.listener(0, 1, options).unwrap();
+        let _client = std::net::TcpStream::connect(port.address()).unwrap();
         let socket = Socket::from(listener.fd.try_clone().unwrap());
         socket.set_nonblocking(false).unwrap();
         let (peer, _) = socket.accept().unwrap();
@@ -241,9 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_reserved_accepts_nobody() {
-        let reservation = Reservation::new(any_port(), false).unwrap();
-        let error = std::net::TcpStream::connect(reservation.address()).unwrap_err();
+    fn a_port_that_is_bound_accepts_nobody() {
+        let port = Port::bind(any_port(), 1, false).unwrap();
+        let error = std::net::TcpStream::connect(port.address()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 
 use allocation_counter::measure;
 use tidegate_io::epoll::EpollDriver;
-use tidegate_io::{Reservation, Waker};
+use tidegate_io::{Port, SocketOptions, Waker};
 use tidegate_proto::frame::header_size;
 
 use super::*;
@@ -26,12 +26,16 @@ struct Real {
 impl Real {
     fn new(shard_count: usize) -> Self {
         let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let reservation = Reservation::new(listen, false).unwrap();
-        let address = reservation.address();
+        let port = Port::bind(listen, shard_count, false).unwrap();
+        let address = port.address();
         let limits = Limits::default();
         let compression = Compression::Shared;
         let budget = Arc::new(Budget::new(compression));
-        let driver = |_| EpollDriver::new(Some(reservation.listener().unwrap())).unwrap();
+        let options = SocketOptions::default();
+        let driver = |shard| {
+            let listener = port.listener(shard, shard_count, options).unwrap();
+            EpollDriver::new(Some(listener)).unwrap()
+        };
         let drivers: Vec<EpollDriver> = (0..shard_count).map(driver).collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
         let (shards, _) = shards_on(drivers, 1, &limits, compression, &budget);
