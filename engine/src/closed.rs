@@ -37,7 +37,7 @@ pub struct Closed {
     pub age: Duration,
     /// How long its last ping took.
     pub round_trip: Option<Duration>,
-    /// How many messages it had said; as many as fit.
+    /// How many messages it had said, modulo 2^32.
     pub messages_received: u32,
     /// How many it had been told.
     pub messages_sent: u32,

@@ -1,14 +1,14 @@
 //! How many messages each connection has said and has been told, by slot.
 //!
-//! 8 bytes beside the slab, whose 128 are full: eight connections share a cache line, and a message
-//! costs an addition in one that the last message to or from the same connection has touched.
-//! Bytes are not counted here: the kernel does ([`tidegate_io::Traffic`]).
+//! 8 bytes beside the slab, whose 128 are full: eight connections share a cache line. What was
+//! received is added once for each read, what is sent once for each message or batch. Bytes are not
+//! counted here: the kernel does ([`tidegate_io::Traffic`]).
 
 use std::time::{Duration, Instant};
 
 use crate::timers::TICK;
 
-/// The messages of one connection; from 2^32 - 1 on they are not counted any further.
+/// The messages of one connection, modulo 2^32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) received: u32,
@@ -19,7 +19,7 @@ const _: () = assert!(size_of::<Tally>() == 8, "there are a million");
 
 impl Tally {
     fn sum(self) -> u32 {
-        self.received.saturating_add(self.sent)
+        self.received.wrapping_add(self.sent)
     }
 }
 
@@ -35,7 +35,6 @@ pub(crate) struct Tallies {
 #[derive(Debug, Default)]
 pub(crate) struct Mark {
     at: Option<Instant>,
-    /// Invariant: none is larger than the sum is now.
     sums: Vec<u32>,
 }
 
@@ -62,13 +61,13 @@ impl Tallies {
     #[inline]
     pub(crate) fn receive(&mut self, slot: u32, count: u32) {
         let received = &mut self.list[slot as usize].received;
-        *received = received.saturating_add(count);
+        *received = received.wrapping_add(count);
     }
 
     #[inline]
     pub(crate) fn send(&mut self, slot: u32, count: u32) {
         let sent = &mut self.list[slot as usize].sent;
-        *sent = sent.saturating_add(count);
+        *sent = sent.wrapping_add(count);
     }
 
     pub(crate) fn get(&self, slot: u32) -> Tally {
@@ -79,7 +78,10 @@ impl Tallies {
     /// connection was opened, `age` ago, if that was later.
     pub(crate) fn rate(&self, slot: u32, age: Duration, now: Instant) -> u64 {
         let before = self.before.sums.get(slot as usize).copied();
-        let count = self.get(slot).sum() - before.unwrap_or_default();
+        let count = self
+            .get(slot)
+            .sum()
+            .wrapping_sub(before.unwrap_or_default());
         let since = self.before.at.map(|at| now.saturating_duration_since(at));
         let span = age.min(since.unwrap_or(age));
         // Ages are known to a tick.
@@ -138,17 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_counted_any_further_does_not_wrap() {
+    fn counts_that_wrap_tell_the_right_rate() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
         let mut tallies = Tallies::default();
         tallies.begin(0);
         tallies.receive(0, u32::MAX);
-        tallies.receive(0, 1);
-        tallies.send(0, 1);
-        let most = u32::MAX;
+        let mut mark = Mark::default();
+        mark.note(&tallies, 0, now);
+        tallies.mark(mark);
+        tallies.receive(0, 2);
+        tallies.send(0, 3);
         let tally = Tally {
-            received: most,
-            sent: 1,
+            received: 1,
+            sent: 3,
         };
-        assert_eq!((tallies.get(0), tallies.get(0).sum()), (tally, most));
+        assert_eq!(tallies.get(0), tally);
+        assert_eq!(tallies.rate(0, second, now + second), 5_000);
     }
 }

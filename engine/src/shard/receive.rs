@@ -250,6 +250,16 @@ impl<H: Handler> Half<'_, H> {
     /// `metered`: its rates are limited. One loop for both, with one bit for each message: compiled for each
     /// of them, the session would no longer be a part of either, which costs 30 instructions.
     fn on_frames(&mut self, slot: u32, bytes: &mut [u8], metered: bool) -> Next {
+        let before = self.core.counted.messages_in;
+        let next = self.take_frames(slot, bytes, metered);
+        let count = self.core.counted.messages_in - before;
+        let count = u32::try_from(count).expect("a read is far smaller");
+        self.core.tallies.receive(slot, count);
+        next
+    }
+
+    #[inline]
+    fn take_frames(&mut self, slot: u32, bytes: &mut [u8], metered: bool) -> Next {
         self.core.reply_to(slot);
         let messages_before = self.core.counted.messages_in;
         let mut input = Input::new(bytes);
@@ -304,7 +314,6 @@ impl<H: Handler> Half<'_, H> {
     #[inline]
     fn on_message(&mut self, slot: u32, message: Message<'_>) {
         self.core.counted.messages_in += 1;
-        self.core.tallies.receive(slot, 1);
         let mut context = Context::new(self.core, slot);
         self.handler.on_message(&mut context, message);
     }

@@ -39,7 +39,7 @@ pub struct ConnectionInfo {
     pub round_trip: Option<Duration>,
     /// Pings in a row after which nothing was received.
     pub pings_missed: u8,
-    /// How many messages it has said; as many as fit.
+    /// How many messages it has said, modulo 2^32.
     pub messages_received: u32,
     /// How many it has been told.
     pub messages_sent: u32,
