@@ -71,6 +71,9 @@ def main():
         elif result["behaviorClose"] not in GOOD:
             faults[case_id] = "CLOSE " + result["behaviorClose"]
 
+    # What a rerun is asked for.
+    with open(os.path.join(reports, "failed"), "w") as target:
+        target.write(" ".join(faults))
     with open(os.path.join(reports, "summary.json"), "w") as target:
         json.dump({"selected": len(selected), "behaviors": behaviors, "faults": faults}, target, indent=1)
     write_page(reports, selected, results, faults, seconds)
