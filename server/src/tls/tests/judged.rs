@@ -5,13 +5,25 @@ use tidegate_engine::{Channel, ChannelPhase};
 
 use super::{Peer, fatal, suites};
 
-/// What becomes of records after a handshake: what is said to them, and the failure.
-fn fate(
+/// A record before it is sealed: its kind, and what it says.
+type Record<'a> = (ContentType, &'a [u8]);
+
+/// What becomes of a channel: its phase, or the cause of its failure.
+type Fate = Result<ChannelPhase, &'static str>;
+
+const OPEN: Fate = Ok(ChannelPhase::Open);
+const BROKEN: Fate = Err("tls_protocol");
+
+const DATA: Record<'_> = (ContentType::ApplicationData, b"x");
+const EMPTY: Record<'_> = (ContentType::ApplicationData, b"");
+
+/// These records after a handshake are answered by those, and have this fate.
+#[track_caller]
+fn judged(
     suite: SupportedCipherSuite,
-    records: &[(ContentType, &[u8])],
-) -> (
-    Vec<(ContentType, Vec<u8>)>,
-    Result<ChannelPhase, &'static str>,
+    records: &[Record<'_>],
+    answers: &[(ContentType, Vec<u8>)],
+    fate: Fate,
 ) {
     let (mut peer, mut channel) = Peer::meets(suite);
     let mut bytes = Vec::new();
@@ -21,174 +33,112 @@ fn fate(
     let (mut plain, mut wire) = (Vec::new(), Vec::new());
     let outcome = channel.receive(&mut bytes, &mut plain, &mut wire);
     let outcome = outcome.map(|()| channel.phase());
-    (peer.opened(wire), outcome.map_err(|failure| failure.cause))
+    let outcome = outcome.map_err(|failure| failure.cause);
+    assert_eq!(peer.opened(wire), answers, "{records:?}, {suite:?}");
+    assert_eq!(outcome, fate, "{records:?}, {suite:?}");
+}
+
+/// They are against the rules, and it is told so.
+#[track_caller]
+fn refused(suite: SupportedCipherSuite, records: &[Record<'_>], alert: AlertDescription) {
+    judged(suite, records, &fatal(alert), BROKEN);
 }
 
 #[test]
-fn what_is_no_data_is_judged_as_its_rfc_says() {
-    use AlertDescription as Alert;
-    use ContentType as Kind;
-    const OPEN: Result<ChannelPhase, &str> = Ok(ChannelPhase::Open);
-    const BROKEN: Result<ChannelPhase, &str> = Err("tls_protocol");
-    let data = (Kind::ApplicationData, &b"x"[..]);
-    let empty = (Kind::ApplicationData, &b""[..]);
+fn data_is_taken_and_so_are_some_records_without_any() {
     for suite in suites() {
-        let tls13 = suite.tls13().is_some();
-        let judged = |what: &str, records: &[_], said: Vec<_>, outcome| {
-            assert_eq!(fate(suite, records), (said, outcome), "{what}, {suite:?}");
-        };
-        judged("nothing", &[], vec![], OPEN);
-        judged("data", &[data, empty, data], vec![], OPEN);
-        judged("some empty records", &[empty; 32], vec![], OPEN);
-        judged(
-            "too many",
-            &[empty; 33],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let goodbye = (Kind::Alert, &[1, 0][..]);
-        let ended = Ok(ChannelPhase::Ended);
-        judged(
-            "a goodbye, and what comes behind it",
-            &[goodbye, goodbye, data],
-            vec![],
-            ended,
-        );
-        judged(
-            "a fatal alert",
-            &[(Kind::Alert, &[2, 48])],
-            vec![],
-            Err("tls_peer_unknown_ca"),
-        );
-        let level = (Kind::Alert, &[3, 40][..]);
-        judged(
-            "an alert of no level",
-            &[level],
-            fatal(Alert::IllegalParameter),
-            BROKEN,
-        );
-        judged(
-            "half an alert",
-            &[(Kind::Alert, &[1])],
-            fatal(Alert::DecodeError),
-            BROKEN,
-        );
-        let cancelled = (Kind::Alert, &[1, 90][..]);
-        judged("some warnings", &[cancelled; 4], vec![], OPEN);
-        judged(
-            "too many warnings",
-            &[cancelled; 5],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let warning = (Kind::Alert, &[1, 42][..]);
-        if tls13 {
-            let cause = Err("tls_peer_certificate_bad");
-            judged("a warning", &[warning], fatal(Alert::DecodeError), cause);
-        } else {
-            judged("a warning", &[warning], vec![], OPEN);
-        }
-        let strange = (Kind::from(99), &[1][..]);
-        judged(
-            "a kind that is none",
-            &[strange],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let change = (Kind::ChangeCipherSpec, &[1][..]);
-        judged(
-            "a change of ciphers",
-            &[change],
-            fatal(Alert::UnexpectedMessage),
-            BROKEN,
-        );
-        let hello = (Kind::Handshake, &[1, 0, 0, 1, 0][..]);
-        if tls13 {
-            judged("a hello", &[hello], fatal(Alert::UnexpectedMessage), BROKEN);
-        } else {
-            let refusal = (Kind::Alert, vec![1, u8::from(Alert::NoRenegotiation)]);
-            judged(
-                "a renegotiation",
-                &[hello, data],
-                vec![refusal.clone()],
-                OPEN,
-            );
-            let said = [vec![refusal], fatal(Alert::UnexpectedMessage)].concat();
-            judged("another one", &[hello, hello], said, BROKEN);
-            let finished = (Kind::Handshake, &[20, 0, 0, 0][..]);
-            judged(
-                "another message",
-                &[finished],
-                fatal(Alert::UnexpectedMessage),
-                BROKEN,
-            );
+        judged(suite, &[], &[], OPEN);
+        judged(suite, &[DATA, EMPTY, DATA], &[], OPEN);
+        judged(suite, &[EMPTY; 32], &[], OPEN);
+        refused(suite, &[EMPTY; 33], AlertDescription::UnexpectedMessage);
+        for kind in [ContentType::from(99), ContentType::ChangeCipherSpec] {
+            let alert = AlertDescription::UnexpectedMessage;
+            refused(suite, &[(kind, &[1])], alert);
         }
     }
 }
 
 #[test]
+fn alerts_are_judged_as_their_rfc_says() {
+    let alert = |bytes: &'static [u8]| (ContentType::Alert, bytes);
+    for suite in suites() {
+        // What comes behind the goodbye is ignored.
+        let goodbye = alert(&[1, 0]);
+        let ended = Ok(ChannelPhase::Ended);
+        judged(suite, &[goodbye, goodbye, DATA], &[], ended);
+        judged(suite, &[alert(&[2, 48])], &[], Err("tls_peer_unknown_ca"));
+        refused(
+            suite,
+            &[alert(&[3, 40])],
+            AlertDescription::IllegalParameter,
+        );
+        refused(suite, &[alert(&[1])], AlertDescription::DecodeError);
+        // `user_canceled` is borne with, up to a point.
+        let cancelled = alert(&[1, 90]);
+        judged(suite, &[cancelled; 4], &[], OPEN);
+        refused(suite, &[cancelled; 5], AlertDescription::UnexpectedMessage);
+        // TLS 1.3 has no other warning.
+        let warning = alert(&[1, 42]);
+        if suite.tls13().is_some() {
+            let answer = fatal(AlertDescription::DecodeError);
+            judged(suite, &[warning], &answer, Err("tls_peer_certificate_bad"));
+        } else {
+            judged(suite, &[warning], &[], OPEN);
+        }
+    }
+}
+
+#[test]
+fn another_handshake_is_refused_and_to_ask_once_is_forgiven_where_there_was_one() {
+    let hello: Record<'_> = (ContentType::Handshake, &[1, 0, 0, 1, 0]);
+    let unexpected = AlertDescription::UnexpectedMessage;
+    for suite in suites() {
+        if suite.tls13().is_some() {
+            refused(suite, &[hello], unexpected);
+            continue;
+        }
+        let refusal = vec![1, u8::from(AlertDescription::NoRenegotiation)];
+        let refusal = (ContentType::Alert, refusal);
+        judged(suite, &[hello, DATA], std::slice::from_ref(&refusal), OPEN);
+        let answers = [vec![refusal], fatal(unexpected)].concat();
+        judged(suite, &[hello, hello], &answers, BROKEN);
+        refused(
+            suite,
+            &[(ContentType::Handshake, &[20, 0, 0, 0])],
+            unexpected,
+        );
+    }
+}
+
+#[test]
 fn an_update_of_keys_may_be_cut_and_nothing_else() {
-    use AlertDescription as Alert;
-    use ContentType as Kind;
-    let suite = *suites()
-        .iter()
-        .find(|suite| suite.tls13().is_some())
-        .unwrap();
-    let part = |bytes: &'static [u8]| (Kind::Handshake, bytes);
-    let judged = |what: &str, records: &[_], said: Vec<_>, outcome| {
-        assert_eq!(fate(suite, records), (said, outcome), "{what}");
-    };
-    let open = Ok(ChannelPhase::Open);
-    let broken = Err("tls_protocol");
-    judged("whole", &[part(&[24, 0, 0, 1, 0])], vec![], open);
-    judged("in two", &[part(&[24, 0]), part(&[0, 1, 0])], vec![], open);
-    let bytes = [24, 0, 0, 1, 0].map(|byte| vec![byte]);
-    let pieces: Vec<_> = bytes
-        .iter()
-        .map(|byte| (Kind::Handshake, &byte[..]))
-        .collect();
-    judged("in five", &pieces, vec![], open);
-    judged("half of it", &[part(&[24, 0])], vec![], open);
-    let update = (Kind::Handshake, vec![24, 0, 0, 1, 0]);
-    judged(
-        "one that asks",
-        &[part(&[24, 0, 0, 1, 1])],
-        vec![update],
-        open,
-    );
-    for (what, records, alert) in [
-        (
-            "behind one another",
-            vec![part(&[24, 0, 0, 1, 0, 24])],
-            Alert::UnexpectedMessage,
-        ),
-        ("an empty part", vec![part(&[])], Alert::UnexpectedMessage),
-        (
-            "another length",
-            vec![part(&[24, 0, 0, 2, 0])],
-            Alert::DecodeError,
-        ),
-        (
-            "another value",
-            vec![part(&[24, 0, 0, 1, 2])],
-            Alert::IllegalParameter,
-        ),
-        (
-            "a certificate",
-            vec![part(&[11, 0, 0, 1, 0])],
-            Alert::UnexpectedMessage,
-        ),
-        (
-            "data in between",
-            vec![
-                part(&[24, 0]),
-                (Kind::ApplicationData, b"x"),
-                part(&[0, 1, 0]),
-            ],
-            Alert::UnexpectedMessage,
-        ),
+    let suite = suites().into_iter().find(|suite| suite.tls13().is_some());
+    let suite = suite.unwrap();
+    let part = |bytes: &'static [u8]| (ContentType::Handshake, bytes);
+    for records in [
+        vec![part(&[24, 0, 0, 1, 0])],
+        vec![part(&[24, 0]), part(&[0, 1, 0])],
+        vec![part(&[24]), part(&[0]), part(&[0]), part(&[1]), part(&[0])],
+        vec![part(&[24, 0])],
     ] {
-        judged(what, &records, fatal(alert), broken);
+        judged(suite, &records, &[], OPEN);
+    }
+    // The other side is asked for the same.
+    let answer = (ContentType::Handshake, vec![24, 0, 0, 1, 0]);
+    judged(suite, &[part(&[24, 0, 0, 1, 1])], &[answer], OPEN);
+    let unexpected = AlertDescription::UnexpectedMessage;
+    for (records, alert) in [
+        (vec![part(&[24, 0, 0, 1, 0, 24])], unexpected),
+        (vec![part(&[])], unexpected),
+        (vec![part(&[24, 0, 0, 2, 0])], AlertDescription::DecodeError),
+        (
+            vec![part(&[24, 0, 0, 1, 2])],
+            AlertDescription::IllegalParameter,
+        ),
+        (vec![part(&[11, 0, 0, 1, 0])], unexpected),
+        (vec![part(&[24, 0]), DATA, part(&[0, 1, 0])], unexpected),
+    ] {
+        refused(suite, &records, alert);
     }
 }
 
