@@ -7,25 +7,13 @@ connected, and every connect has its end.
 
 import argparse
 import os
-import re
 import sys
 import time
-import urllib.request
 
 import measure
 
 # One run of the client; measure.RUN_WITHIN bounds it.
 ROUND_SECONDS = 10
-
-
-def metrics(server):
-    """Each metric of the server, summed over its labels."""
-    with urllib.request.urlopen(f"{server.admin}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    sums = {}
-    for name, value in re.findall(r"^(tidegate_[a-z_]+)(?:\{[^}]*\})? ([0-9]+)$", text, re.MULTILINE):
-        sums[name] = sums.get(name, 0) + int(value)
-    return sums
 
 
 class Look:
@@ -40,7 +28,7 @@ class Look:
         pid = server.process.pid
         self.descriptors = len(os.listdir(f"/proc/{pid}/fd"))
         self.memory = measure.rss_bytes(pid)
-        self.metrics = metrics(server)
+        self.metrics = server.metrics()
 
     def count(self, name):
         return self.metrics.get(f"tidegate_{name}", 0)
@@ -55,13 +43,13 @@ class Look:
 
 def cycle(server, chosen, count):
     """Goes on until so many more have been accepted; by a reset and by a close frame in turn."""
-    wanted = metrics(server).get("tidegate_accepted_total", 0) + count
+    wanted = server.metrics().get("tidegate_accepted_total", 0) + count
     ways = [["--reset", "--abort"], []]
-    while metrics(server).get("tidegate_accepted_total", 0) < wanted:
+    while server.metrics().get("tidegate_accepted_total", 0) < wanted:
         options = ["-c", chosen.connections, "-d", f"{ROUND_SECONDS}s", "--warmup", "0s", "--sources", 50]
         measure.bench(server, "churn", *options, "--busy-max", 100, *ways[0], core=None)
         ways.reverse()
-        so_far = metrics(server).get("tidegate_accepted_total", 0)
+        so_far = server.metrics().get("tidegate_accepted_total", 0)
         print(f"{so_far:>10} accepted", file=sys.stderr, flush=True)
 
 

@@ -103,12 +103,19 @@ class Server:
                 time.sleep(0.02)
         return False
 
+    def metrics(self, label=""):
+        """Each metric of the server by its name, summed over its labels, or over those with this one in them."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        sums = {}
+        for name, labels, value in re.findall(r"^(tidegate_[a-z_]+)(\{[^}]*\})? ([0-9]+)$", text, re.MULTILINE):
+            if label in labels:
+                sums[name] = sums.get(name, 0) + int(value)
+        return sums
+
     def connections(self):
         """How many connections the server itself counts."""
-        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=10) as answer:
-            metrics = answer.read().decode()
-        found = re.findall(r"^tidegate_connections(?:\{[^}]*\})? ([0-9]+)", metrics, re.MULTILINE)
-        return sum(int(count) for count in found)
+        return self.metrics().get("tidegate_connections", 0)
 
     def __exit__(self, *_):
         self.process.kill()

@@ -1,22 +1,18 @@
 """Measures what a reconnect storm does to the echoes of those who stay, with and without a rate of admission.
 
-Each round is one server of one shard, on a core of its own, for each row: echoes alone, beside a storm without a rate, beside the same storm with one.
+Each round is one server of one shard, on a core of its own, for each row: echoes alone, beside a storm without a rate,
+beside the same storm with one.
 """
 
 import argparse
 import json
-import re
-import urllib.request
 
 import measure
 
 
 def refused(server):
     """How many handshakes the server has refused for its rate."""
-    with urllib.request.urlopen(f"{server.admin}/metrics", timeout=10) as answer:
-        metrics = answer.read().decode()
-    pattern = r'^tidegate_handshake_refusals_total\{[^}]*cause="rate"[^}]*\} ([0-9]+)'
-    return sum(int(count) for count in re.findall(pattern, metrics, re.MULTILINE))
+    return server.metrics('cause="rate"').get("tidegate_handshake_refusals_total", 0)
 
 
 def run(chosen, rate, storm):

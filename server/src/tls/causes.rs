@@ -1,6 +1,7 @@
 //! Why TLS fails, in the words of the metrics.
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use tidegate_engine::ChannelFailure;
 
 /// Something that the rules of TLS do not have.
 pub(super) const PROTOCOL: &str = "tls_protocol";
@@ -10,6 +11,13 @@ pub(super) const TOO_LARGE: &str = "tls_too_large";
 
 /// A fault of ours.
 pub(super) const INTERNAL: &str = "tls_internal";
+
+/// What the engine is told of an error.
+pub(super) fn failure(error: &Error) -> ChannelFailure {
+    ChannelFailure {
+        cause: cause_of(error),
+    }
+}
 
 /// The cause of an error, as a label. Those that begin with `peer_` say what the client has against
 /// the server, in the words of its alert.

@@ -11,12 +11,11 @@
 use std::fmt;
 use std::mem::take;
 
-use rustls::Error;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
 use tidegate_engine::ChannelFailure;
 
-use super::causes::{self, cause_of};
+use super::causes::{self, failure};
 use super::keys::HEADER_SIZE;
 use super::records::{RECORD_SIZE_MAX, Records, record_size};
 use super::x509;
@@ -182,12 +181,6 @@ impl Handshake {
             }
             used += discard;
         }
-    }
-}
-
-fn failure(error: &Error) -> ChannelFailure {
-    ChannelFailure {
-        cause: cause_of(error),
     }
 }
 

@@ -7,7 +7,7 @@ use rustls::crypto::cipher::{
 use rustls::{ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion, SupportedCipherSuite};
 use tidegate_engine::ChannelFailure;
 
-use super::causes::cause_of;
+use super::causes::failure;
 
 /// A record has 5 bytes before its content.
 pub(super) const HEADER_SIZE: usize = 5;
@@ -28,11 +28,10 @@ pub(super) struct Opening {
 }
 
 impl Sealing {
-    /// A key whose next record has this number.
+    /// A key made of this secret, whose next record has this number.
     pub(super) fn new(
         suite: SupportedCipherSuite,
-        secret: ConnectionTrafficSecrets,
-        number: u64,
+        (number, secret): (u64, ConnectionTrafficSecrets),
     ) -> Result<Self, Error> {
         let (key, iv) = parts_of(secret)?;
         let key = match suite {
@@ -68,9 +67,7 @@ impl Sealing {
             payload: OutboundChunks::Single(content),
         };
         let sealed = self.key.encrypt(record, self.number);
-        let sealed = sealed.map_err(|error| ChannelFailure {
-            cause: cause_of(&error),
-        })?;
+        let sealed = sealed.map_err(|error| failure(&error))?;
         self.number += 1;
         wire.extend_from_slice(&sealed.encode());
         Ok(())
@@ -78,11 +75,10 @@ impl Sealing {
 }
 
 impl Opening {
-    /// A key whose next record has this number.
+    /// A key made of this secret, whose next record has this number.
     pub(super) fn new(
         suite: SupportedCipherSuite,
-        secret: ConnectionTrafficSecrets,
-        number: u64,
+        (number, secret): (u64, ConnectionTrafficSecrets),
     ) -> Result<Self, Error> {
         let (key, iv) = parts_of(secret)?;
         let key = match suite {

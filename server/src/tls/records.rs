@@ -8,7 +8,7 @@
 //!                                     └─ alert ─────▶ the goodbye, or a failure
 //! ```
 //!
-//! After the handshake rustls' own connection still holds what handshakes need, some 2 KB. Here is
+//! After the handshake rustls' own connection still holds what handshakes need, some 1.5 KB. Here is
 //! what is left to do without it: to number records, to change keys, to answer what is no data, and
 //! to end with the alert that RFC 8446 and RFC 5246 have for it. Ciphers, nonces and padding are
 //! those of rustls. What a peer may ask for without saying anything is limited as there.
@@ -21,7 +21,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::{AlertDescription, ContentType, Error, HandshakeType, SupportedCipherSuite};
 use tidegate_engine::ChannelFailure;
 
-use super::causes::{self, cause_of};
+use super::causes::{self, cause_of, failure};
 use super::keys::{HEADER_SIZE, Opening, Sealing, sealed_max};
 
 /// RFC 8446, 5.2, and RFC 5246, 6.2.3: a record holds no more than 2^14 bytes and 2,048 for what
@@ -163,10 +163,9 @@ impl Records {
     pub(super) fn new(connection: UnbufferedServerConnection) -> Result<Self, Error> {
         let (secrets, schedule) = connection.dangerous_into_kernel_connection()?;
         let suite = schedule.negotiated_cipher_suite();
-        let (sealed, opened) = (secrets.tx, secrets.rx);
         Ok(Self {
-            sealing: Sealing::new(suite, sealed.1, sealed.0)?,
-            opening: Opening::new(suite, opened.1, opened.0)?,
+            sealing: Sealing::new(suite, secrets.tx)?,
+            opening: Opening::new(suite, secrets.rx)?,
             suite,
             schedule: suite.tls13().map(|_| Box::new(schedule)),
             pending: Vec::new(),
@@ -384,8 +383,7 @@ impl Records {
 
     fn update_opening(&mut self) -> Result<(), Error> {
         let schedule = self.schedule.as_mut().ok_or(Error::HandshakeNotComplete)?;
-        let (number, secret) = schedule.update_rx_secret()?;
-        self.opening = Opening::new(self.suite, secret, number)?;
+        self.opening = Opening::new(self.suite, schedule.update_rx_secret()?)?;
         Ok(())
     }
 
@@ -398,10 +396,8 @@ impl Records {
         let update = [u8::from(HandshakeType::KeyUpdate), 0, 0, 1, 0];
         self.sealing.seal(ContentType::Handshake, &update, wire)?;
         let next = schedule.update_tx_secret();
-        let next = next.and_then(|(number, secret)| Sealing::new(self.suite, secret, number));
-        self.sealing = next.map_err(|error| ChannelFailure {
-            cause: cause_of(&error),
-        })?;
+        let next = next.and_then(|secret| Sealing::new(self.suite, secret));
+        self.sealing = next.map_err(|error| failure(&error))?;
         Ok(())
     }
 

@@ -154,8 +154,8 @@ impl Peer {
         let (client, channel) = acquainted(suite);
         let secrets = client.dangerous_extract_secrets().unwrap();
         let peer = Self {
-            sealing: Sealing::new(suite, secrets.tx.1, secrets.tx.0).unwrap(),
-            opening: Opening::new(suite, secrets.rx.1, secrets.rx.0).unwrap(),
+            sealing: Sealing::new(suite, secrets.tx).unwrap(),
+            opening: Opening::new(suite, secrets.rx).unwrap(),
         };
         (peer, channel)
     }
