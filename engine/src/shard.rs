@@ -13,7 +13,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::core::record::Ending;
 use tidegate_io::host::{Executor, Tasks};
 use tidegate_io::{Driver, Op, Socket, Submitted, Timeout};
 use tidegate_proto::CloseCode;
@@ -21,6 +20,7 @@ use tidegate_proto::CloseCode;
 use crate::closed::Phase;
 use crate::compression::Compressor;
 use crate::connection::{Flags, NONE, Stage};
+use crate::core::record::Ending;
 use crate::core::secure::Secure;
 use crate::core::{Core, Operation};
 use crate::counters::Shared;
@@ -295,8 +295,9 @@ impl<D: Driver, H: Handler> Shard<D, H> {
         };
         let open = self.core.connections[slot as usize].as_open();
         let user = open.and_then(|open| self.handler.user(&open.state));
-        let ending = Ending::new(phase, reason, code, errno);
-        let ending = ending.of(user.cloned(), self.driver.traffic(Socket(slot)));
+        let mut ending = Ending::new(phase, reason, code, errno);
+        ending.user = user.cloned();
+        ending.traffic = self.driver.traffic(Socket(slot));
         self.core.record(slot, ending);
         self.handler.on_close(
             &mut Context::new(&mut self.core, slot),

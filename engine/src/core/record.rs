@@ -20,8 +20,10 @@ pub(crate) struct Ending {
     reason: &'static str,
     code: Option<CloseCode>,
     errno: Option<i32>,
-    traffic: Option<Traffic>,
-    user: Option<Arc<str>>,
+    /// What went over it.
+    pub(crate) traffic: Option<Traffic>,
+    /// Whose it was.
+    pub(crate) user: Option<Arc<str>>,
 }
 
 impl Ending {
@@ -40,15 +42,6 @@ impl Ending {
             errno,
             traffic: None,
             user: None,
-        }
-    }
-
-    /// Whose it was, and what went over it.
-    pub(crate) fn of(self, user: Option<Arc<str>>, traffic: Option<Traffic>) -> Self {
-        Self {
-            traffic,
-            user,
-            ..self
         }
     }
 
