@@ -81,6 +81,8 @@ fn while_the_file_table_is_full_a_shard_asks_ten_times_a_second_and_sleeps() {
     let mut operator = Client::connect(server.admin);
     let turns = |operator: &mut Client| asked(operator, "tidegate_turns_total");
     let failures = |operator: &mut Client| asked(operator, "tidegate_accept_failures_total");
+    // It has an answer, so it has been accepted before the table is full.
+    assert_eq!(failures(&mut operator), 0);
     let crowd: Vec<Client> = (0..150).map(|_| server.connect()).collect();
     clock::until("the file table is full", || {
         (server.process().descriptors() >= 100).then_some(())
