@@ -212,6 +212,7 @@ fn each_option_that_is_a_limit_stands_on_the_page() {
         "--tls-key",
         "--tls-client-auth",
         "--tls-client-ca",
+        "--tls-client-crl",
         "--tls-min-version",
         "--tls-key-log",
         "--config",

@@ -20,7 +20,7 @@ use rustls::version::{TLS12, TLS13};
 use support::clock::PATIENCE;
 use support::http;
 use support::server::{self, Server};
-use support::tls::{Authority, Manner, Pair, TlsClient, der_of, flags};
+use support::tls::{Authority, Manner, Pair, TlsClient, der_of, flags, until_failure};
 use support::wire::{self, BINARY, CLOSE};
 
 /// A server for `localhost`, and who trusts it.
@@ -30,12 +30,6 @@ fn start(more: &[&str]) -> (Server, Authority, Manner) {
     let server = Server::with(&flags(&pair, more));
     let manner = Manner::new(&authority);
     (server, authority, manner)
-}
-
-#[track_caller]
-fn until_failure(server: &Server, cause: &str, count: u64) {
-    let labels = [("cause", cause)];
-    server.until_metric("tidegate_tls_failures_total", &labels, count);
 }
 
 #[test]
@@ -193,53 +187,6 @@ fn who_speaks_http_without_tls_is_told_what_is_spoken_here() {
     until_failure(&server, "plain_http", 1);
 }
 
-/// A server that asks clients for certificates of a second authority.
-fn start_mutual(auth: &str) -> (Server, Authority, Authority) {
-    let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
-    let pair = authority.issue("server", &["localhost"]);
-    let more = ["--tls-client-auth", auth, "--tls-client-ca", &clients.file];
-    let server = Server::with(&flags(&pair, &more));
-    (server, authority, clients)
-}
-
-#[test]
-fn only_clients_with_a_trusted_certificate_get_in_where_one_is_required() {
-    let (server, authority, clients) = start_mutual("required");
-    let secure = server.secure.unwrap();
-    // With TLS 1.3, a client has shaken hands before it hears that it is refused.
-    let refused = |pair: Option<&Pair>| {
-        let manner = Manner::with(&authority, pair, &[&TLS12]);
-        assert!(TlsClient::connect(secure, &manner).is_err());
-    };
-    let good = clients.issue_client("alice", Some("alice"), "spiffe://here/alice");
-    for version in [&TLS12, &TLS13] {
-        let manner = Manner::with(&authority, Some(&good), &[version]);
-        TlsClient::open(secure, &manner, "/echo").echoes("it is me");
-    }
-    refused(None);
-    until_failure(&server, "client_certificate_missing", 1);
-    let others = Authority::new("others");
-    let unknown = others.issue_client("eve", Some("eve"), "spiffe://here/eve");
-    refused(Some(&unknown));
-    until_failure(&server, "client_certificate_unknown_ca", 1);
-    let expired = clients.issue_with("old", &[], |params| {
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(2001, 1, 1);
-    });
-    refused(Some(&expired));
-    until_failure(&server, "client_certificate_expired", 1);
-}
-
-#[test]
-fn a_certificate_is_optional_where_it_is() {
-    let (server, authority, clients) = start_mutual("optional");
-    let secure = server.secure.unwrap();
-    TlsClient::open(secure, &Manner::new(&authority), "/echo").echoes("nobody");
-    let good = clients.issue_client("bob", None, "spiffe://here/bob");
-    let manner = Manner::with(&authority, Some(&good), rustls::ALL_VERSIONS);
-    TlsClient::open(secure, &manner, "/echo").echoes("bob");
-}
-
 #[test]
 fn pages_of_the_plain_port_may_not_connect_to_the_secure_one() {
     let (server, _authority, manner) = start(&[]);
@@ -323,28 +270,6 @@ fn a_bad_certificate_is_not_taken_and_the_former_one_stays() {
 }
 
 #[test]
-fn tickets_do_not_outlive_a_change_of_whom_is_trusted() {
-    let (authority, clients) = (Authority::new("servers"), Authority::new("clients"));
-    let pair = authority.issue("server", &["localhost"]);
-    let trusted = authority.write("trusted.pem", &fs::read_to_string(&clients.file).unwrap());
-    let more = ["--tls-client-auth", "required", "--tls-client-ca", &trusted];
-    let server = Server::with(&flags(&pair, &more));
-    let alice = clients.issue_client("alice", Some("alice"), "spiffe://here/alice");
-    let manner = Manner::with(&authority, Some(&alice), &[&TLS12]);
-    let kind = || {
-        let client = TlsClient::connect(server.secure.unwrap(), &manner)?;
-        Ok::<_, String>(client.kind())
-    };
-    assert_eq!(kind(), Ok(Some(HandshakeKind::Full)));
-    assert_eq!(kind(), Ok(Some(HandshakeKind::Resumed)));
-    let others = Authority::new("other clients");
-    fs::copy(&others.file, &trusted).unwrap();
-    server.signal(Signal::HUP);
-    server.until_metric("tidegate_config_reload_total", &[("result", "success")], 1);
-    assert!(kind().is_err(), "alice is not trusted any more");
-}
-
-#[test]
 fn what_is_wrong_with_the_files_is_told_before_the_start() {
     let authority = Authority::new("the authority");
     let pair = authority.issue("server", &["localhost"]);
@@ -354,6 +279,7 @@ fn what_is_wrong_with_the_files_is_told_before_the_start() {
         params.not_after = date_time_ymd(2001, 1, 1);
     });
     let empty = authority.write("empty.pem", "");
+    let list = authority.revoke("list.pem", &[], 2100);
     let check = |section: &str| {
         let text = format!("[tls]\nlisten = \"127.0.0.1:0\"\n{section}");
         let file = authority.write("tidegate.toml", &text);
@@ -384,11 +310,35 @@ fn what_is_wrong_with_the_files_is_told_before_the_start() {
             )),
             "tls.client-ca",
         ),
+        (
+            check(&format!(
+                "certificate = \"{0}\"\nkey = \"{1}\"\nclient-auth = \"required\"\n\
+                 client-ca = \"{0}\"\nclient-crl = \"{0}\"\n",
+                pair.certificate, pair.key
+            )),
+            "holds no list of revoked certificates",
+        ),
+        (
+            check(&format!(
+                "certificate = \"{0}\"\nkey = \"{1}\"\nclient-crl = \"{2}\"\n",
+                pair.certificate, pair.key, list
+            )),
+            "no client is asked for a certificate",
+        ),
     ] {
         assert_eq!(code, Some(78), "{said}");
         assert!(said.contains(advice), "no {advice:?} in {said}");
         assert!(said.contains("tidegate.toml:"), "no line in {said}");
     }
+    let late = authority.revoke("late.pem", &[], 2001);
+    let (code, said) = check(&format!(
+        "certificate = \"{}\"\nkey = \"{}\"\nclient-auth = \"required\"\n\
+         client-ca = \"{}\"\nclient-crl = [\"{list}\", \"{late}\"]\n",
+        pair.certificate, pair.key, authority.file
+    ));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("late.pem is over its time"), "{said}");
+    assert!(!said.contains("list.pem"), "{said}");
 }
 
 #[test]

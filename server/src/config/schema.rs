@@ -281,6 +281,7 @@ const SERVER_KEYS: &[Key] = &[
     tls::KEY,
     tls::CLIENT_AUTH,
     tls::CLIENT_CA,
+    tls::CLIENT_CRL,
     tls::MIN_VERSION,
     tls::TICKET_ROTATION,
     Key::new(

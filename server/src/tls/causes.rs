@@ -70,6 +70,12 @@ fn client_certificate(what: &CertificateError) -> &'static str {
             "tls_client_certificate_not_yet_valid"
         }
         CertificateError::UnknownIssuer => "tls_client_certificate_unknown_ca",
+        CertificateError::Revoked => "tls_client_certificate_revoked",
+        CertificateError::UnknownRevocationStatus
+        | CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "tls_client_certificate_revocation_unknown"
+        }
         _ => "tls_client_certificate_bad",
     }
 }
@@ -111,6 +117,10 @@ mod tests {
             (
                 CertificateError::Expired.into(),
                 "tls_client_certificate_expired",
+            ),
+            (
+                CertificateError::Revoked.into(),
+                "tls_client_certificate_revoked",
             ),
             (
                 Error::AlertReceived(AlertDescription::UnknownCA),

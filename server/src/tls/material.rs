@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, InconsistentKeys, RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -43,11 +43,18 @@ pub(crate) struct Material {
     versions: &'static [&'static SupportedProtocolVersion],
     provider: Arc<CryptoProvider>,
     pub(super) ticket_rotation: Duration,
-    /// Whom it trusts, and whether it asks: what tickets depend on.
-    trust: (&'static str, Vec<CertificateDer<'static>>),
+    trust: Trust,
     /// When the first certificate expires, in seconds since 1970.
     expires_at: i64,
     warnings: Vec<String>,
+}
+
+/// Whom it trusts, and whether it asks: what tickets depend on.
+#[derive(Debug, PartialEq, Eq)]
+struct Trust {
+    auth: &'static str,
+    authorities: Vec<CertificateDer<'static>>,
+    revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
 /// Why a file is no good.
@@ -125,7 +132,7 @@ pub(crate) fn read(values: &Values) -> Result<Option<Arc<Material>>, Faults> {
     };
     let pairs = reader.pairs();
     let trust = reader.trust();
-    let verifier = reader.verifier(&trust.1);
+    let verifier = reader.verifier(&trust);
     let Reader {
         faults,
         forbidden,
@@ -262,35 +269,72 @@ impl Reader<'_> {
         loaded.map_err(|error| flaw(format!("the key {shown} cannot be used: {error}")))
     }
 
-    fn trust(&mut self) -> (&'static str, Vec<CertificateDer<'static>>) {
+    fn trust(&mut self) -> Trust {
         let auth = self.values.choice("tls.client-auth");
-        let file = self.values.files("tls.client-ca");
-        if auth != "none" && file.is_empty() {
+        let authorities = self.values.files("tls.client-ca");
+        let revoked = self.values.files("tls.client-crl");
+        if auth != "none" && authorities.is_empty() {
             let text = format!(
                 "client-auth = {auth} needs tls.client-ca: the certificates of those who may \
                  vouch for clients"
             );
             self.fault("tls.client-auth", &flaw(text));
         }
-        let mut all = Vec::new();
-        for path in file {
-            let outcome = certificates(Path::new(path));
-            all.extend(self.good("tls.client-ca", outcome).unwrap_or_default());
+        if auth == "none" && !revoked.is_empty() {
+            let text = "tls.client-crl is of no use where no client is asked for a certificate: \
+                        write client-auth = \"required\", or \"optional\"";
+            self.fault("tls.client-crl", &flaw(text.to_owned()));
         }
-        (auth, all)
+        Trust {
+            auth,
+            authorities: self.all_of("tls.client-ca", authorities, |_, path| certificates(path)),
+            revoked: self.all_of("tls.client-crl", revoked, Self::revocation_lists),
+        }
+    }
+
+    /// What all files of this key hold.
+    fn all_of<T>(
+        &mut self,
+        key: &str,
+        files: &[String],
+        read: fn(&mut Self, &Path) -> Checked<Vec<T>>,
+    ) -> Vec<T> {
+        let mut all = Vec::new();
+        for path in files {
+            let outcome = read(self, Path::new(path));
+            all.extend(self.good(key, outcome).unwrap_or_default());
+        }
+        all
+    }
+
+    /// All lists of revoked certificates of a file, at least one.
+    fn revocation_lists(
+        &mut self,
+        path: &Path,
+    ) -> Checked<Vec<CertificateRevocationListDer<'static>>> {
+        let what = "list of revoked certificates in PEM (`openssl crl` writes one in DER so)";
+        let lists = sections(path, what)?;
+        let over = |list| x509::next_update(list).is_some_and(|until| until < self.now);
+        if lists.iter().any(over) {
+            let shown = path.display();
+            self.warnings.push(format!(
+                "{shown} is over its time: clients with certificates of its authority are refused"
+            ));
+        }
+        Ok(lists)
     }
 
     /// Who verifies the certificates of clients, if they are asked for any.
-    fn verifier(
-        &mut self,
-        trusted: &[CertificateDer<'static>],
-    ) -> Option<Arc<dyn ClientCertVerifier>> {
-        let auth = self.values.choice("tls.client-auth");
-        if auth == "none" || trusted.is_empty() {
+    ///
+    /// With lists of revoked certificates, each certificate between a client and an authority must
+    /// be on the list of its issuer as not revoked, and none of these lists may be over its time
+    /// (RFC 5280, 6.3): as with OpenSSL and those who are built on it.
+    fn verifier(&mut self, trust: &Trust) -> Option<Arc<dyn ClientCertVerifier>> {
+        if trust.auth == "none" || trust.authorities.is_empty() {
             return None;
         }
         let mut roots = RootCertStore::empty();
-        for certificate in trusted {
+        for certificate in &trust.authorities {
             if let Err(error) = roots.add(certificate.clone()) {
                 let text = format!("a certificate of tls.client-ca cannot be used: {error}");
                 self.fault("tls.client-ca", &flaw(text));
@@ -298,15 +342,23 @@ impl Reader<'_> {
             }
         }
         let provider = Arc::clone(&self.provider);
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        let builder = match auth {
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            .with_crls(trust.revoked.iter().cloned())
+            .enforce_revocation_expiration();
+        let builder = match trust.auth {
             "optional" => builder.allow_unauthenticated(),
             _ => builder,
         };
-        let built = builder
-            .build()
-            .map_err(|error| flaw(format!("tls.client-ca cannot be used: {error}")));
-        self.good("tls.client-ca", built)
+        let built = builder.build();
+        built
+            .map_err(|error| {
+                let key = match error {
+                    VerifierBuilderError::InvalidCrl(_) => "tls.client-crl",
+                    _ => "tls.client-ca",
+                };
+                self.fault(key, &flaw(format!("{key} cannot be used: {error}")));
+            })
+            .ok()
     }
 }
 
@@ -317,12 +369,17 @@ fn flaw(text: String) -> Flaw {
 
 /// All certificates of a file, at least one.
 fn certificates(path: &Path) -> Checked<Vec<CertificateDer<'static>>> {
+    sections(path, "certificate in PEM")
+}
+
+/// All sections of a PEM file that are of this kind, at least one.
+fn sections<T: PemObject>(path: &Path, what: &str) -> Checked<Vec<T>> {
     let pem = read_file(path)?;
     let shown = path.display();
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all: Result<Vec<_>, _> = T::pem_slice_iter(&pem).collect();
     let all = all.map_err(|error| flaw(format!("{shown} is no PEM file: {error}")))?;
     if all.is_empty() {
-        return Err(flaw(format!("{shown} holds no certificate in PEM")));
+        return Err(flaw(format!("{shown} holds no {what}")));
     }
     Ok(all)
 }

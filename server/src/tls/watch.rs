@@ -95,7 +95,12 @@ fn lines(faults: &Faults) -> Vec<String> {
 
 /// What all files of the configuration are like.
 fn looks(configuration: &Configuration) -> Vec<Looks> {
-    let keys = ["tls.certificate", "tls.key", "tls.client-ca"];
+    let keys = [
+        "tls.certificate",
+        "tls.key",
+        "tls.client-ca",
+        "tls.client-crl",
+    ];
     let files = keys
         .into_iter()
         .flat_map(|key| configuration.values.files(key));

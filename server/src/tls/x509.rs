@@ -1,8 +1,8 @@
 //! What is read in certificates beside what rustls verifies: names, dates, and who a client is.
 
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 /// A longer name is nobody's.
 const USER_SIZE_MAX: usize = 256;
@@ -27,6 +27,12 @@ pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<About> {
         not_before: parsed.validity().not_before.timestamp(),
         not_after: parsed.validity().not_after.timestamp(),
     })
+}
+
+/// When a list of revoked certificates is to be replaced, in seconds since 1970.
+pub(super) fn next_update(list: &CertificateRevocationListDer<'_>) -> Option<i64> {
+    let (_, parsed) = CertificateRevocationList::from_der(list).ok()?;
+    parsed.next_update().map(|time| time.timestamp())
 }
 
 /// Who a client is by its certificate, which has been verified: the common name of its subject,

@@ -3,10 +3,11 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    IsCa, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -18,7 +19,11 @@ use rustls::{
 
 use super::clock::{self, PATIENCE};
 use super::folder::Folder;
+use super::server::Server;
 use super::wire::{self, Frame, TEXT};
+
+/// The serial number of the next certificate.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 /// An authority, and where its files lie.
 pub(crate) struct Authority {
@@ -33,6 +38,7 @@ pub(crate) struct Authority {
 pub(crate) struct Pair {
     pub(crate) certificate: String,
     pub(crate) key: String,
+    serial: u64,
 }
 
 impl Authority {
@@ -67,6 +73,8 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
         params.not_after = date_time_ymd(2100, 1, 1);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        params.serial_number = Some(serial.into());
         change(&mut params);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -77,6 +85,7 @@ impl Authority {
             key: self
                 .folder
                 .write(&format!("{file}.key"), &key.serialize_pem()),
+            serial,
         }
     }
 
@@ -90,6 +99,28 @@ impl Authority {
             let uri = uri.try_into().expect("ASCII");
             params.subject_alt_names.push(SanType::URI(uri));
         })
+    }
+
+    /// Writes its list of these, which were revoked in 2000, into a file; it holds until the year
+    /// `until`. Returns the path.
+    pub(crate) fn revoke(&self, file: &str, revoked: &[&Pair], until: i32) -> String {
+        let then = date_time_ymd(2000, 1, 1);
+        let entry = |pair: &&Pair| RevokedCertParams {
+            serial_number: pair.serial.into(),
+            revocation_time: then,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: then,
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("a list");
+        self.folder.write(file, &list.pem().expect("PEM"))
     }
 
     /// A file beside the certificates.
@@ -361,4 +392,11 @@ impl TlsClient {
 /// The first certificate of a file, in DER.
 pub(crate) fn der_of(file: &str) -> Vec<u8> {
     certificates(file).remove(0).to_vec()
+}
+
+/// Waits until so many have failed for this cause.
+#[track_caller]
+pub(crate) fn until_failure(server: &Server, cause: &str, count: u64) {
+    let labels = [("cause", cause)];
+    server.until_metric("tidegate_tls_failures_total", &labels, count);
 }

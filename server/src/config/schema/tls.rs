@@ -67,6 +67,16 @@ pub(super) const CLIENT_CA: Key = Key::new(
 .flag("tls-client-ca")
 .reloads();
 
+pub(super) const CLIENT_CRL: Key = Key::new(
+    "tls.client-crl",
+    Kind::Files,
+    Default::Text(""),
+    "Lists of the certificates of clients that were revoked, in PEM; with any, each authority needs \
+         one that is not over its time",
+)
+.flag("tls-client-crl")
+.reloads();
+
 pub(super) const MIN_VERSION: Key = Key::new(
     "tls.min-version",
     Kind::Choice {
