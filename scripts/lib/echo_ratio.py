@@ -1,5 +1,5 @@
 """Measures the server's CPU time per echo against a bare epoll loop, in turns; with --connects,
-connects per second and CPU time per connect.
+connects per second and CPU time per connect; with --fanout, CPU time per delivery against bare sends.
 
 The two take turns, round by round, so that whatever else the machine does meets both.
 Each is pinned to core 0, the client to core 1. A ratio is formed within each round.
@@ -25,6 +25,44 @@ def connects(make, how, chosen):
     if not report["ok"]:
         raise SystemExit(f"{server.name}: {report['errors']} {report['connect_failures']}")
     return {**report, "per_second": report["churn"]["turns_per_second"]}
+
+
+# Name, subscribers, messages said at once.
+CROWDS = [("10,000", 10_000, 1), ("1,000, bursts of 16", 1_000, 16), ("1,000, bursts of 64", 1_000, 64)]
+
+
+def delivery(make, path, subscribers, burst, chosen):
+    with make() as server:
+        server.url = f"ws://{server.address}{path}"
+        report = measure.bench(
+            server, "fanout", "-c", subscribers, "--burst", burst, "-s", 64, "--closed",
+            "-d", chosen.duration, "--sources", 8, "--abort",
+        )
+    if not report["ok"]:
+        raise SystemExit(f"{server.name}: {report['errors']} {report['connection_losses']}")
+    return report["cpu_us_per_message"], report
+
+
+def compare_fanout(chosen):
+    print("| one 64-byte message to | tidegate, µs per delivery | ratio | on epoll | ratio | bare sends |")
+    print("|---|---|---|---|---|---|")
+    for name, subscribers, burst in CROWDS:
+        ours, epoll, bare = [], [], []
+        for turn in range(chosen.rounds):
+            runs = [
+                (measure.tidegate, "/ws/bench", ours),
+                (lambda: measure.tidegate("--io", "epoll"), "/ws/bench", epoll),
+                (lambda: measure.bare_echo("--room"), "/", bare),
+            ]
+            for make, path, figures in runs if turn % 2 == 0 else reversed(runs):
+                figure, report = delivery(make, path, subscribers, burst, chosen)
+                figures.append(figure)
+        cells = [
+            measure.spread(figures, 3)
+            for figures in (ours, ratios_of(ours, bare), epoll, ratios_of(epoll, bare), bare)
+        ]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    return report
 
 
 def ratios_of(ours, bare):
@@ -67,14 +105,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="[%(default)s]")
     parser.add_argument("--duration", default="3s", help="of each run [%(default)s]")
     parser.add_argument("--size", default="20", help="of a message [%(default)s]")
-    parser.add_argument("--connects", action="store_true", help="connects instead of echoes")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--connects", action="store_true", help="connects instead of echoes")
+    instead.add_argument("--fanout", action="store_true", help="publications to a room instead of echoes")
     chosen = parser.parse_args()
 
-    if chosen.connects:
-        report = compare_connects(chosen)
+    if chosen.connects or chosen.fanout:
+        how, compare = ("--connects", compare_connects) if chosen.connects else ("--fanout", compare_fanout)
+        report = compare(chosen)
         print(
             f"\nMedian (least–most) of {chosen.rounds} rounds of {chosen.duration}; {measure.where(report)}; "
-            f"`scripts/echo-ratio --connects --rounds {chosen.rounds} --duration {chosen.duration}`."
+            f"`scripts/echo-ratio {how} --rounds {chosen.rounds} --duration {chosen.duration}`."
         )
         return
     print("| connections | tidegate, µs per message | bare loop, µs per message | ratio |")
