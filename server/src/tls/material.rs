@@ -326,9 +326,9 @@ impl Reader<'_> {
 
     /// Who verifies the certificates of clients, if they are asked for any.
     ///
-    /// With lists of revoked certificates, each certificate between a client and an authority must
-    /// be on the list of its issuer as not revoked, and none of these lists may be over its time
-    /// (RFC 5280, 6.3): as with OpenSSL and those who are built on it.
+    /// With lists of revoked certificates, each certificate from a client up to an authority needs
+    /// a list of its issuer on which it does not stand and which is not over its time (RFC 5280,
+    /// 6.3): as with OpenSSL and those who are built on it.
     fn verifier(&mut self, trust: &Trust) -> Option<Arc<dyn ClientCertVerifier>> {
         if trust.auth == "none" || trust.authorities.is_empty() {
             return None;
