@@ -170,6 +170,35 @@ def reported(command):
     return json.loads(done.stdout)
 
 
+def heard(client, within=RUN_WITHIN):
+    """The report of a load client that was started before, once it has ended."""
+    try:
+        said, _ = client.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        client.kill()
+        raise Failed(f"{' '.join(client.args)}\nnot done after {within:.0f} s") from None
+    if client.returncode != 0:
+        raise Failed(f"{' '.join(client.args)}\n{said}")
+    report = json.loads(said)
+    if report["client_bottleneck"]:
+        raise Failed(f"the load client was the bottleneck: {report['client_bottleneck']}")
+    return report
+
+
+def in_turns(rounds, *runs):
+    """What each of these gives, as a list with one entry for each round.
+
+    They take turns, so that whatever else the machine does meets all; who goes first changes, in case
+    going first matters.
+    """
+    given = [[] for _ in runs]
+    for turn in range(rounds):
+        order = list(zip(runs, given))
+        for run, entries in order if turn % 2 == 0 else reversed(order):
+            entries.append(run())
+    return given
+
+
 def rss_bytes(pid):
     """The resident memory of a process, counted page by page."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:

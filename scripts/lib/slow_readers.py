@@ -6,7 +6,7 @@ is from 1 by chance. Server and client have a core each.
 """
 
 import argparse
-import json
+import functools
 
 import measure
 
@@ -21,13 +21,8 @@ def run(policy, slow, chosen):
             server, "slow", "--fanout", "-c", chosen.subscribers, "--slow", slow, "-r", chosen.rate,
             "-s", chosen.size, "-d", chosen.duration, "--busy-max", 100, "--abort", first=True,
         )
-        said, _ = client.communicate(timeout=measure.RUN_WITHIN)
-    if client.returncode != 0:
-        raise measure.Failed(f"the client failed: {said}")
-    report = json.loads(said)
-    before, then = report["slow"]["latency_us_before"], report["slow"]["latency_us_during"]
-    if before is None or then is None:
-        raise measure.Failed(f"the load client was the bottleneck: {report['client_bottleneck']}")
+        slow_report = measure.heard(client)["slow"]
+    before, then = slow_report["latency_us_before"], slow_report["latency_us_during"]
     return then["p50"] / before["p50"], then["p99"] / before["p99"]
 
 
@@ -42,14 +37,11 @@ def main():
 
     rows = [("only one stops", "disconnect", 1)]
     rows += [(policy, policy, chosen.subscribers // 10) for policy in POLICIES]
-    measured = {name: [] for name, _, _ in rows}
-    for turn in range(chosen.rounds):
-        # Who goes first changes, in case going first matters.
-        for name, policy, slow in rows if turn % 2 == 0 else reversed(rows):
-            measured[name].append(run(policy, slow, chosen))
+    runs = [functools.partial(run, policy, slow, chosen) for _, policy, slow in rows]
+    measured = measure.in_turns(chosen.rounds, *runs)
     print("| one in ten stops reading | p50 of the others, then to before | p99 |")
     print("|---|---|---|")
-    for name, ratios in measured.items():
+    for (name, _, _), ratios in zip(rows, measured):
         p50, p99 = zip(*ratios)
         print(f"| {name} | {measure.spread(p50, 2)} | {measure.spread(p99, 2)} |")
     print(

@@ -5,7 +5,6 @@ beside the same storm with one.
 """
 
 import argparse
-import json
 
 import measure
 
@@ -32,14 +31,8 @@ def run(chosen, rate, storm):
                 server, "storm", ["-c", chosen.clients, "--ramp", ramp, "--backoff", "200ms"], 1
             )
             back = measure.reported(command)
-        said, _ = echo.communicate(timeout=measure.RUN_WITHIN + seconds)
-        if echo.returncode != 0:
-            raise measure.Failed(f"the echoes failed: {said}")
-        report = json.loads(said)
-        latency = report["latency_us"]
-        if latency is None:
-            raise measure.Failed(f"the load client was the bottleneck: {report['client_bottleneck']}")
-        return latency["p99"], back, refused(server), report
+        report = measure.heard(echo, measure.RUN_WITHIN + seconds)
+        return report["latency_us"]["p99"], back, refused(server), report
 
 
 def main():
